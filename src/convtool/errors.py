@@ -1,0 +1,49 @@
+"""What can go wrong, in words a person can act on.
+
+Every error says what must hold, with the numbers that break it; its hint says a way out.
+"""
+
+
+class ConvtoolError(ValueError):
+    """Something the caller can mend.
+
+    Parameters
+    ----------
+    message : str
+        What must hold, both numbers, and where. One line, no full stop.
+    hint : str, optional
+        What to do instead. One line, no full stop.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def within(self, context: str) -> "ConvtoolError":
+        """Return the same error with the place it happened in put before it."""
+        return type(self)(f"{context}: {self.message}", self.hint)
+
+
+class UsageError(ConvtoolError):
+    """The request itself is wrong, whatever the input is."""
+
+
+class GeometryError(ConvtoolError):
+    """Sizes, channels, stride, padding, dilation or groups that do not go together."""
+
+
+class KernelError(ConvtoolError):
+    """A kernel that cannot be found, read or used."""
+
+
+class ImageError(ConvtoolError):
+    """An image that cannot be read, or held by the format it should be written to."""
+
+
+class ArrayError(ConvtoolError):
+    """An array of the wrong rank or type."""
+
+
+class EngineError(ConvtoolError):
+    """An engine or method that cannot do the case it was asked for."""
