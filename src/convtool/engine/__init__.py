@@ -1,0 +1,280 @@
+"""conv2d on arrays: the door that checks, plans, chooses an engine and runs it.
+
+Every engine is one function ``convolve(images, weights, plan, threads) -> float32 NHWC`` in a
+module of its own, imported when it is first chosen; none of them decides anything about sizes.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from convtool.errors import ArrayError, EngineError, UsageError
+from convtool.geometry import Border, ConvPlan, ConvSpec, PaddingLike, PairLike, choice, plan
+from convtool.terms import EngineName, MethodName
+
+# Which method each engine has. NumPy's is the reference: patches and one matrix product.
+METHODS = {
+    EngineName.NUMPY: (MethodName.GEMM,),
+    EngineName.CPU: (MethodName.DIRECT,),
+}
+
+# Importing Numba and loading its compiled code costs about half a second; NumPy does some 150
+# million multiply-adds a second and core for one filter over single channels in that time.
+NUMBA_PAYS_FROM_MACS = 60_000_000
+
+# From this many filters and taps on, BLAS keeps its product in registers and wins over the
+# direct loop whatever the size: measured 174 against about 30 GFLOP/s for 64 channels, 3x3.
+BLAS_PAYS_FROM = (8, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who computes and how, with the reason in words."""
+
+    engine: EngineName
+    method: MethodName
+    reason: str
+
+
+def choose(
+    settled: ConvPlan,
+    engine: EngineName = EngineName.AUTO,
+    method: MethodName = MethodName.AUTO,
+    *,
+    macs: int | None = None,
+) -> Choice:
+    """Choose the engine and the method for a plan.
+
+    Parameters
+    ----------
+    settled : ConvPlan
+    engine, method : EngineName, MethodName
+        `auto`, or a name, which is then kept to.
+    macs : int, optional
+        Multiply-adds of all the work ahead, where this plan is only a part of it: what makes
+        loading a compiled engine worth it.
+
+    Raises
+    ------
+    EngineError
+        Where the engine does not have the method; names those that do.
+    """
+    if engine is not EngineName.AUTO:
+        if method not in (MethodName.AUTO, *METHODS[engine]):
+            raise EngineError(
+                f"the engine {engine} does not have the method {method}, only "
+                f"{', '.join(METHODS[engine])}",
+                f"use {_having(method)}, or leave one of the two out",
+            )
+        return Choice(engine, METHODS[engine][0], "as asked")
+    if method is not MethodName.AUTO:
+        return Choice(_having(method), method, "the engine that has the method asked for")
+    macs = settled.macs if macs is None else macs
+    if macs < NUMBA_PAYS_FROM_MACS:
+        return Choice(
+            EngineName.NUMPY,
+            MethodName.GEMM,
+            f"{_amount(macs)} multiply-adds are done before Numba is loaded",
+        )
+    taps, filters = _product_size(settled)
+    if filters >= BLAS_PAYS_FROM[0] and taps >= BLAS_PAYS_FROM[1]:
+        return Choice(
+            EngineName.NUMPY,
+            MethodName.GEMM,
+            f"{filters} filters of {taps} taps make a matrix product that BLAS does best",
+        )
+    return Choice(
+        EngineName.CPU,
+        MethodName.DIRECT,
+        f"{_amount(macs)} multiply-adds are worth loading Numba",
+    )
+
+
+def _having(method: MethodName) -> EngineName:
+    return next(engine for engine, methods in METHODS.items() if method in methods)
+
+
+def _product_size(settled: ConvPlan) -> tuple[int, int]:
+    """Return the taps and the filters of one group: the inner and outer size of its product."""
+    kh, kw = settled.kernel_shape[:2]
+    if settled.per_channel:
+        return kh * kw, settled.filters
+    return kh * kw * settled.kernel_shape[2], settled.filters // settled.groups
+
+
+def _amount(macs: int) -> str:
+    for size, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
+        if macs >= size:
+            return f"{macs / size:.3g} {word}"
+    return str(macs)
+
+
+def convolve(
+    images: NDArray[np.generic],
+    weights: NDArray[np.floating],
+    settled: ConvPlan,
+    chosen: Choice,
+    *,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Execute a plan.
+
+    Parameters
+    ----------
+    images : ndarray (N, H, W, C)
+        Any real dtype, any strides; not modified.
+    weights : ndarray (F, kh, kw) or HWIO
+        A bank of per-channel filters, or a kernel of rank 4.
+    settled : ConvPlan
+        Made for these shapes.
+    chosen : Choice
+    threads : int, optional
+        At most so many; None for all cores. The NumPy engine leaves it to BLAS.
+
+    Returns
+    -------
+    ndarray (N, OH, OW, OC), float32
+    """
+    if settled.spec.flip:
+        weights = weights[:, ::-1, ::-1] if settled.per_channel else weights[::-1, ::-1]
+    taps = np.ascontiguousarray(weights, np.float32)
+    if 0 in settled.output_shape:
+        return np.zeros(settled.output_shape, np.float32)
+    module = import_module(f"convtool.engine.{chosen.engine}_engine")
+    # Values that do not fit float32 become infinite, and infinity times 0 is NaN: both are
+    # results here, not accidents to warn of.
+    with np.errstate(all="ignore"):
+        result: NDArray[np.float32] = module.convolve(images, taps, settled, threads)
+    return result
+
+
+def conv2d(
+    images: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    stride: PairLike = 1,
+    padding: PaddingLike = "same",
+    dilation: PairLike = 1,
+    groups: SupportsIndex = 1,
+    border: str | Border = "zero",
+    bias: ArrayLike | None = None,
+    dtype: str = "float32",
+    engine: str = "auto",
+    method: str = "auto",
+    threads: int | None = None,
+) -> NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.uint16]:
+    """Convolve a batch of images as tf.nn.conv2d does: cross-correlation, without a flip.
+
+    Parameters
+    ----------
+    images : array_like (N, H, W, C)
+        Any real dtype.
+    kernel : array_like (kh, kw, in/groups, out) or (kh, kw)
+        HWIO; a kernel of 2 axes is applied to every channel by itself.
+    stride, dilation : int or (h, w)
+        In pixels, at least 1.
+    padding : str, int, (h, w) or ((top, bottom), (left, right))
+        ``valid``, ``same`` (TensorFlow's SAME), ``same-lower``, ``full``, ``fit``, or pixels.
+    groups : int
+        Splits the channels into groups with filters of their own.
+    border : str
+        What stands in the padding: ``zero``, ``constant:V``, ``edge``, ``reflect``,
+        ``symmetric`` or ``wrap``, in numpy.pad's words.
+    bias : float or array_like, optional
+        Added to the responses: one number, or one per filter.
+    dtype : str
+        Of the result: ``float32``; or ``uint8``, ``uint16``: rounded to nearest even, saturated.
+    engine : str
+        ``auto``, ``numpy`` or ``cpu`` (Numba, all cores).
+    method : str
+        ``auto``, ``direct`` or ``gemm``.
+    threads : int, optional
+        At most so many; None for all cores.
+
+    Returns
+    -------
+    ndarray (N, OH, OW, out)
+        ``out`` is the number of channels for a kernel of 2 axes. Sums are made in float32:
+        exact for integers below 2^24.
+
+    Raises
+    ------
+    ConvtoolError
+        A ValueError that names the numbers that do not go together, and a way out.
+
+    Source
+    ------
+    TensorFlow, ``tf.nn.conv2d``; Dumoulin & Visin, arXiv 1603.07285.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.array([[4, 3, 1, 0], [2, 1, 0, 1], [1, 2, 4, 1], [3, 1, 0, 2]])
+    >>> kernel = np.array([[1, 0, 1], [2, 1, 0], [0, 0, 1]])
+    >>> conv2d(image[None, :, :, None], kernel, padding="valid")[0, :, :, 0]
+    array([[14.,  6.],
+           [ 6., 12.]], dtype=float32)
+    """
+    x = real_array(images, "images")
+    w = real_array(kernel, "kernel")
+    if x.ndim != 4:
+        raise ArrayError(
+            f"images must have 4 axes (NHWC), not {x.ndim}: shape {x.shape}",
+            "a grey image of shape (H, W) is image[None, :, :, None]",
+        )
+    spec = ConvSpec.of(
+        stride=stride, padding=padding, dilation=dilation, groups=groups, border=border
+    )
+    settled = plan(spec, x.shape, w.shape)
+    chosen = choose(
+        settled,
+        choice(EngineName, engine, "engine"),
+        choice(MethodName, method, "method"),
+    )
+    if dtype not in ("float32", "uint8", "uint16"):
+        raise UsageError(f"dtype must be float32, uint8 or uint16, not {dtype!r}")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, but is {threads}", "None for all cores")
+    added = None if bias is None else channel_bias(bias, settled)
+    y = convolve(x, w[None] if w.ndim == 2 else w, settled, chosen, threads=threads)
+    if added is not None:
+        y += added
+    return y if dtype == "float32" else saturate(y, dtype)
+
+
+def real_array(value: ArrayLike, name: str) -> NDArray[np.generic]:
+    """Turn `value` into an array of real numbers, or say what it is instead."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ArrayError(f"{name} is no array of numbers: {error}") from None
+    if array.dtype.kind not in "buif":
+        raise ArrayError(f"{name} must hold real numbers, not {array.dtype}")
+    return array
+
+
+def channel_bias(bias: ArrayLike, settled: ConvPlan) -> NDArray[np.float32]:
+    """Spread one bias, or one per filter, over the output channels.
+
+    Returns
+    -------
+    ndarray (OC,), float32
+        In a per-channel bank of F filters, channel ``c * F + f`` takes bias f.
+    """
+    values = real_array(bias, "bias").astype(np.float32)
+    out = settled.output_shape[3]
+    if values.ndim > 1 or values.size not in (1, settled.filters, out):
+        raise ArrayError(
+            f"bias must be one number or one per filter, {settled.filters} in all, "
+            f"but has shape {values.shape}"
+        )
+    return np.resize(values, out) if values.size != out else values.reshape(out)
+
+
+def saturate(y: NDArray[np.float32], dtype: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Round to nearest even and limit to what `dtype` holds; NaN becomes 0."""
+    y = np.nan_to_num(np.rint(y), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    return np.clip(y, 0, np.iinfo(dtype).max).astype(dtype)

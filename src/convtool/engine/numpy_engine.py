@@ -1,0 +1,88 @@
+"""The reference engine: the three steps of tf.nn.conv2d, and nothing but NumPy.
+
+1. The filter is flattened to a matrix (kh·kw·in, out).
+2. From the padded images a patch is extracted for every window: (windows, kh·kw·in).
+3. Each patch is multiplied by the filter matrix.
+
+Source: TensorFlow's documentation of ``tf.nn.conv2d``.
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from convtool.geometry import ConvPlan
+
+# Patches repeat every pixel kh·kw times: they are made for as many output rows at a time as
+# give about this many numbers (4 MB), which stay in the cache until the product reads them.
+BAND = 2**20
+
+
+def convolve(
+    images: NDArray[np.generic],
+    weights: NDArray[np.float32],
+    settled: ConvPlan,
+    threads: int | None,
+) -> NDArray[np.float32]:
+    """Execute `settled`; see `convtool.engine.convolve`."""
+    out = np.empty(settled.output_shape, np.float32)
+    kh, kw = settled.kernel_shape[:2]
+    rows = max(1, BAND // (settled.cols.o * kh * kw * settled.input_shape[3]))
+    for image, result in zip(images, out, strict=True):
+        patches = _windows(_padded(image, settled), settled)
+        for top in range(0, settled.rows.o, rows):
+            band = slice(top, top + rows)
+            if settled.per_channel:
+                _product_per_channel(patches[band], weights, result[band])
+            else:
+                _product_grouped(patches[band], weights, settled.groups, result[band])
+    return out
+
+
+def _padded(image: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.float32]:
+    """Return the image (H, W, C) as float32 with its border."""
+    top, bottom, left, right = settled.pads
+    image = image.astype(np.float32)
+    around = ((top, bottom), (left, right), (0, 0))
+    border = settled.spec.border
+    if border.is_fill:
+        return np.pad(image, around, constant_values=border.value)
+    return np.pad(image, around, mode=border.mode.value)  # type: ignore[call-overload, no-any-return]
+
+
+def _windows(padded: NDArray[np.float32], settled: ConvPlan) -> NDArray[np.float32]:
+    """Return every window as a view: (OH, OW, kh, kw, C)."""
+    rows, cols = settled.rows, settled.cols
+    down, right, channel = padded.strides
+    return as_strided(
+        padded,
+        (rows.o, cols.o, rows.k, cols.k, padded.shape[2]),
+        (down * rows.s, right * cols.s, down * rows.d, right * cols.d, channel),
+        writeable=False,
+    )
+
+
+def _product_per_channel(
+    patches: NDArray[np.float32], weights: NDArray[np.float32], result: NDArray[np.float32]
+) -> None:
+    """Filter every channel by itself: (rows, OW, kh, kw, C) and (F, kh, kw)."""
+    rows, ow, kh, kw, c = patches.shape
+    flat = np.moveaxis(patches, 4, 2).reshape(rows * ow * c, kh * kw)
+    result[...] = (flat @ weights.reshape(-1, kh * kw).T).reshape(result.shape)
+
+
+def _product_grouped(
+    patches: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    groups: int,
+    result: NDArray[np.float32],
+) -> None:
+    """Filter each group of channels: (rows, OW, kh, kw, C) and HWIO."""
+    rows, ow, kh, kw, c = patches.shape
+    inputs, outputs = c // groups, weights.shape[3] // groups
+    for group in range(groups):
+        taken = slice(group * inputs, (group + 1) * inputs)
+        given = slice(group * outputs, (group + 1) * outputs)
+        flat = patches[..., taken].reshape(rows * ow, kh * kw * inputs)
+        matrix = weights[..., given].reshape(kh * kw * inputs, outputs)
+        result[..., given] = (flat @ matrix).reshape(rows, ow, outputs)
