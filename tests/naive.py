@@ -1,0 +1,59 @@
+"""The truth that the engines are judged by: plain loops in float64, written from the definition."""
+
+import numpy as np
+
+
+def border_index(q: int, size: int, mode: str) -> int | None:
+    """Say which pixel stands at coordinate q; None for a constant. Written from the drawings
+
+    edge        a a | a b c d | d d
+    reflect     c b | a b c d | c b
+    symmetric   b a | a b c d | d c
+    wrap        c d | a b c d | a b
+    """
+    if 0 <= q < size:
+        return q
+    if mode in ("zero", "constant"):
+        return None
+    if mode == "edge":
+        return min(max(q, 0), size - 1)
+    if mode == "wrap":
+        return q % size
+    if mode == "symmetric":
+        q %= 2 * size
+        return q if q < size else 2 * size - 1 - q
+    if size == 1:
+        return 0
+    q %= 2 * (size - 1)
+    return q if q < size else 2 * (size - 1) - q
+
+
+def conv2d(x, w, *, stride, pads, dilation, groups, border="zero", value=0.0):
+    """Correlate x (N, H, W, C) with w, HWIO; every sum term by term in float64."""
+    n_, h_, w_, c_ = x.shape
+    kh, kw, inputs, outputs = w.shape
+    (top, bottom), (left, right) = pads
+    oh = (h_ + top + bottom - ((kh - 1) * dilation[0] + 1)) // stride[0] + 1
+    ow = (w_ + left + right - ((kw - 1) * dilation[1] + 1)) // stride[1] + 1
+    y = np.zeros((n_, oh, ow, outputs))
+    per_group = outputs // groups
+    for n in range(n_):
+        for i in range(oh):
+            for j in range(ow):
+                for a in range(kh):
+                    for b in range(kw):
+                        u = border_index(i * stride[0] - top + a * dilation[0], h_, border)
+                        v = border_index(j * stride[1] - left + b * dilation[1], w_, border)
+                        if u is None or v is None:
+                            pixel = np.full(c_, float(value))
+                        else:
+                            pixel = x[n, u, v].astype(float)
+                        for o in range(outputs):
+                            first = o // per_group * inputs
+                            y[n, i, j, o] += pixel[first : first + inputs] @ w[a, b, :, o]
+    return y
+
+
+def depthwise(kernel, channels):
+    """Write (kh, kw) as the HWIO kernel with as many groups as channels."""
+    return np.repeat(np.asarray(kernel, float)[:, :, None, None], channels, axis=3)
