@@ -1,0 +1,388 @@
+"""Image files → NHWC: first a survey of the header, then the pixels, as the survey says.
+
+`survey` decides everything that a header can decide: size, channels, alpha, depth, which frames,
+which way up, who decodes. `load` only carries it out, so what is probed is what is read.
+"""
+
+import io
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
+from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
+
+from convtool.errors import ImageError
+from convtool.images import deep, exif, png, pnm, tiff
+from convtool.images.picture import Header, Metadata, Picture
+from convtool.terms import Depth
+
+# Formats whose frames are pictures of one subject; the layers, sizes and previews that other
+# formats keep beside the picture are not.
+_SEQUENCES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF", "FLI")
+_FORMATS = {"PPM": "PNM", "MPO": "JPEG"}
+
+# Pillow's mode → the mode that its frames are converted to. What is not here becomes RGB.
+_TARGETS = {
+    "1": "L", "L": "L", "LA": "LA", "La": "LA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA",
+    "I": "I", "F": "F", "I;16": "I;16", "I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16",
+}  # fmt: skip
+_TRANSPARENT = {"L": "LA", "RGB": "RGBA", "I;16": "I;16"}
+_CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I": 1, "F": 1, "I;16": 1}
+_DTYPES = {Depth.EIGHT: np.uint8, Depth.SIXTEEN: np.uint16, Depth.FLOAT: np.float32}
+
+_EXACT_IN_FLOAT32 = 1 << 24
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that is known of a file before a pixel is decoded, and how it will be read.
+
+    Parameters
+    ----------
+    header : Header
+        What the file will give.
+    metadata : Metadata
+        What it carries; durations are added with the frames.
+    image : Image, optional
+        The file, opened by Pillow; None when Pillow does not know its kind of pixels.
+    indices : sequence of int
+        Which of the file's pictures are the frames.
+    turn : int
+        The orientation that is still to be applied.
+    target : str
+        The Pillow mode of the frames, ``"deep"`` when libvips reads them, ``"pnm"`` when we do.
+    tags : Directory, optional
+        The first page's, of a TIFF file.
+    notes : tuple of str
+        What the survey already knows will be changed.
+    """
+
+    header: Header
+    metadata: Metadata
+    image: Image.Image | None
+    indices: Sequence[int]
+    turn: int
+    target: str
+    tags: Directory | None = None
+    notes: tuple[str, ...] = ()
+
+
+def survey(fp: BinaryIO, max_pixels: int) -> Survey:
+    """Look at the header of an image file.
+
+    Raises
+    ------
+    ImageError
+        When it claims more than `max_pixels`, or cannot be read without loss.
+    UnidentifiedImageError
+        When it is no image.
+    """
+    head = fp.read(64)
+    if size := _webp_size(head):
+        limit(1, *size[::-1], max_pixels)  # its decoder takes the memory when it is opened
+    fp.seek(0)
+    if head.startswith(tiff.MAGICS):
+        return _survey_tiff(fp, max_pixels)
+    # Before Pillow looks, which takes a PNG cut off in its header for no image at all.
+    facts = png.facts(fp) if head.startswith(png.MAGIC) else None
+    fp.seek(0)
+    image = Image.open(fp)
+    kind = _FORMATS.get(image.format or "", image.format or "")
+    limit(1, image.height, image.width, max_pixels)
+    if kind == "EPS":
+        raise ImageError("PostScript is a program, not a picture", "convert it to PNG first")
+    notes: tuple[str, ...] = ()
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and kind not in _SEQUENCES:
+        notes = (f"only the first of the {count} pictures in the file was read",)
+        count = 1
+    # The default picture of an APNG may stand outside the animation; only old viewers show it.
+    first = 1 if count > 1 and getattr(image, "default_image", False) else 0
+    indices = range(first, count)
+
+    target, alpha = _target(image, kind)
+    channels, depth = _CHANNELS[target], _depth(target, kind)
+    block = exif.bare(image.info.get("exif"))
+    if facts is not None:
+        block = facts.exif or block
+        if facts.bits == 16 and image.mode[:4] != "I;16":
+            if len(indices) > 1:
+                raise ImageError(
+                    f"a 16-bit colour animation of {len(indices)} frames would be cut to 8 bits",
+                    "convert it to a 16-bit TIFF of several pages first",
+                )
+            target, depth = "deep", Depth.SIXTEEN
+            channels, alpha = facts.channels, facts.channels in (2, 4)
+        elif facts.bits in (2, 4) and image.mode == "L" and alpha:
+            # The transparent grey is given in the file's scale, while Pillow widens the pixels.
+            image.info["transparency"] *= 255 // ((1 << facts.bits) - 1)
+        if facts.transparent and not alpha:
+            alpha, channels = True, channels + 1
+    elif kind == "PNM" and pnm.deep(fp):
+        target, depth = "pnm", Depth.SIXTEEN
+    else:
+        _refuse_degrading(image, kind, head, fp)
+    if target == "I;16" and alpha:
+        channels = 2
+
+    turn = exif.orientation(block)
+    height, width = exif.turned_shape(image.height, image.width, turn)
+    limit(len(indices), height, width, max_pixels)
+    header = Header((len(indices), height, width, channels), alpha, depth, kind)
+    loop = image.info.get("loop") if len(indices) > 1 else None
+    metadata = Metadata(
+        kind,
+        icc=image.info.get("icc_profile") or None,
+        exif=block if turn == 1 else exif.upright(block),
+        dpi=_dpi(image.info.get("dpi")),
+        loop=loop,
+    )
+    return Survey(header, metadata, image, indices, turn, target, notes=notes)
+
+
+def load(plan: Survey, fp: BinaryIO) -> Picture:
+    """Decode the pixels of a surveyed file."""
+    metadata, notes = plan.metadata, list(plan.notes)
+    if plan.target == "pnm":
+        head = pnm.deep(fp)
+        assert head is not None
+        return Picture(plan.header, pnm.read(fp, head), metadata, plan.notes)
+    if plan.target == "deep":
+        pixels = deep.read(fp, plan.header, plan.indices, plan.turn)
+        if plan.tags is not None and plan.tags.get(Base.PhotometricInterpretation) == tiff.CMYK:
+            notes.append("CMYK was converted to RGB")
+            metadata = replace(metadata, icc=_srgb())
+        return Picture(plan.header, pixels, metadata, tuple(notes))
+
+    image = plan.image
+    assert image is not None
+    shape = plan.header.shape
+    pixels = np.empty(shape, _DTYPES[plan.header.depth])
+    durations = []
+    for n, index in enumerate(plan.indices):
+        if index > 0 or shape[0] > 1:
+            image.seek(index)
+        upright = exif.turned_shape(image.height, image.width, plan.turn)
+        if upright != shape[1:3]:
+            raise _unequal(n, upright, shape[1:3])
+        image.load()
+        if "duration" in image.info:
+            durations.append(round(image.info["duration"]))
+        frame, icc = _converted(image, plan, metadata.icc, notes)
+        pixels[n] = exif.turned(frame, plan.turn)
+    if len(durations) == shape[0] > 1:
+        metadata = replace(metadata, durations=tuple(durations))
+    return Picture(plan.header, pixels, replace(metadata, icc=icc), tuple(dict.fromkeys(notes)))
+
+
+def limit(frames: int, height: int, width: int, max_pixels: int) -> None:
+    """Raise an ImageError when the pixels claimed are more than are wanted."""
+    claimed = frames * height * width
+    if claimed > max_pixels:
+        each = f"{frames} frames of " if frames > 1 else ""
+        raise ImageError(
+            f"the header claims {each}{width}x{height} pixels, {claimed} in all, but at most "
+            f"{max_pixels} are read",
+            f"if the file is to be trusted, use --max-pixels {claimed}",
+        )
+
+
+def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
+    """Survey a TIFF file by its tags: Pillow does not tell what it drops."""
+    pages = tiff.pages(fp)
+    if not pages:
+        raise ImageError("the file is truncated: no page of the TIFF can be found")
+    layouts = [tiff.layout(tags) for _, tags in pages]
+    first, tags = layouts[0], pages[0][1]
+    limit(len(pages), first.height, first.width, max_pixels)
+    for n, one in enumerate(layouts):
+        if (one.height, one.width) != (first.height, first.width):
+            raise _unequal(n, (one.height, one.width), (first.height, first.width))
+        if one != first:
+            raise ImageError(
+                f"the pages must be of one kind, but page 0 has {first} and page {n} {one}",
+                "split the file into its pages first",
+            )
+    fp.seek(0)
+    image: Image.Image | None
+    try:
+        image = Image.open(fp)
+        image.seek(pages[0][0])
+    except UnidentifiedImageError:
+        image = None
+
+    notes: tuple[str, ...] = ()
+    spare = first.samples - first.stored_colours - first.alpha
+    if first.colours and spare > 0:
+        notes = (f"{spare} of {first.samples} samples a pixel, no colour or alpha, were dropped",)
+    if image is None or (first.samples > 1 and first.bits > 8):
+        if first.colours == 0:
+            raise ImageError(
+                f"a TIFF must be grey, RGB or CMYK to be read, but this has {first}",
+                "convert it to RGB, or to a .npy array",
+            )
+        if first.bits > 32:
+            raise ImageError(
+                f"a TIFF of up to 32 bits a sample can be read, but this has {first}",
+                "save it as float32, or as a .npy array",
+            )
+        target, alpha, depth = "deep", first.alpha, first.depth
+        channels, turn = first.colours + alpha, first.turn
+        block = Image.Exif()
+        block.endian, block.bigtiff = ("<" if tags.prefix == b"II" else ">"), tiff.is_big(fp)
+        block.load_from_fp(fp, tags.offset)
+    else:
+        target, alpha = _target(image, "TIFF")
+        channels, depth = _CHANNELS[target], _depth(target, "TIFF")
+        turn = 1  # Pillow turns TIFF pages itself
+        block = image.getexif()
+    header = Header((len(pages), first.height, first.width, channels), alpha, depth, "TIFF")
+    metadata = Metadata(
+        "TIFF",
+        icc=tags.get(Base.InterColorProfile),
+        exif=exif.packed(exif.descriptive(block)),
+        dpi=_dpi(tiff.dpi_of(tags)),
+    )
+    indices = [index for index, _ in pages]
+    return Survey(header, metadata, image, indices, turn, target, tags, notes)
+
+
+def _target(image: Image.Image, kind: str) -> tuple[str, bool]:
+    """Return the mode that the frames are converted to, and whether it has alpha."""
+    target = "RGB" if kind == "GIF" else _TARGETS.get(image.mode, "RGB")
+    if image.has_transparency_data and image.mode in ("1", "L", "P", "RGB", "I;16"):
+        target = _TRANSPARENT[target]
+        return target, True
+    return target, target in ("LA", "RGBA")
+
+
+def _depth(target: str, kind: str) -> Depth:
+    if target == "I;16" or (target == "I" and kind == "PNM"):
+        return Depth.SIXTEEN
+    return Depth.FLOAT if target in ("I", "F") else Depth.EIGHT
+
+
+def _converted(
+    image: Image.Image, plan: Survey, icc: bytes | None, notes: list[str]
+) -> tuple[NDArray[Any], bytes | None]:
+    """Return the loaded frame as (H, W, C), and the profile that its colours are in."""
+    mode, target = image.mode, plan.target
+    if target == "I;16":
+        grey = np.asarray(image).astype(np.uint16)[..., None]
+        if plan.tags is not None and plan.tags.get(Base.PhotometricInterpretation) == 0:
+            grey = 65535 - grey  # white is zero, which Pillow turns round in 8 bits only
+        if plan.header.alpha:
+            clear = grey == image.info["transparency"]
+            grey = np.concatenate([grey, np.where(clear, 0, 65535).astype(np.uint16)], axis=-1)
+        return grey, icc
+    if target == "I" and plan.header.depth is Depth.FLOAT:
+        whole = np.asarray(image)[..., None]
+        if plan.tags is not None and tiff.layout(plan.tags).unsigned:
+            whole = whole.view(np.uint32)  # Pillow keeps the bits but takes them as signed
+        if np.any((whole > _EXACT_IN_FLOAT32) | (whole < -_EXACT_IN_FLOAT32)):
+            notes.append("32-bit integers were read as float32, those above 2^24 rounded")
+        else:
+            notes.append("integers of more than 8 bits were read as float32")
+        return whole, icc
+    if mode == "CMYK" and icc and icc[16:20] == b"CMYK":
+        image = _through_profile(image, io.BytesIO(icc))
+        notes.append("CMYK was converted to RGB through its ICC profile")
+        icc = _srgb()
+    elif mode == "CMYK":
+        notes.append("CMYK was converted to RGB by the plain formula, as it has no ICC profile")
+        icc = None
+    elif mode == "LAB":
+        image = _through_profile(image, "LAB")
+        notes.append("LAB was converted to RGB")
+        icc = _srgb()
+    elif mode in ("YCbCr", "HSV"):
+        notes.append(f"{mode} was converted to RGB")
+    frame = np.asarray(image if image.mode == target else image.convert(target))
+    return (frame if frame.ndim == 3 else frame[..., None]), icc
+
+
+def _through_profile(image: Image.Image, source: io.BytesIO | str) -> Image.Image:
+    """Return the picture in sRGB; `source` is a profile's bytes or a name of LittleCMS."""
+    from PIL import ImageCms
+
+    profile = ImageCms.createProfile("LAB") if source == "LAB" else source
+    result = ImageCms.profileToProfile(
+        image,
+        ImageCms.ImageCmsProfile(profile),
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
+        # What print and photo programs do by default: white stays white, black becomes black.
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    assert result is not None
+    return result
+
+
+def _srgb() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def _refuse_degrading(image: Image.Image, kind: str, head: bytes, fp: BinaryIO) -> None:
+    """Raise an ImageError for the other formats that Pillow would cut down to 8 bits."""
+    bits = 8
+    if image.mode[:4] == "I;16":
+        return
+    if kind == "JPEG2000":
+        fp.seek(0)
+        start = fp.read(4096)
+        size = start.find(b"\xff\x4f\xff\x51")  # SOC and SIZ markers
+        if size >= 0 and len(start) > size + 42:
+            bits = (start[size + 42] & 0x7F) + 1
+    elif kind == "AVIF":
+        fp.seek(0)
+        start = fp.read(4096)
+        box = start.find(b"av1C")
+        if 0 <= box < len(start) - 6 and start[box + 6] & 0x40:
+            bits = 12 if start[box + 6] & 0x20 else 10
+    elif re.search(r"SGI16|'(L|LA|RGB|RGBA|RGBX|CMYK);16", str(getattr(image, "tile", ""))):
+        bits = 16
+    if bits > 8:
+        raise ImageError(
+            f"a {kind} of {bits} bits a channel would be cut down to 8 bits",
+            "convert it to a 16-bit PNG or TIFF first",
+        )
+
+
+def _unequal(n: int, size: tuple[int, ...], first: tuple[int, ...]) -> ImageError:
+    return ImageError(
+        f"the frames of a file must be of one size, but frame 0 is {first[0]}x{first[1]} and "
+        f"frame {n} {size[0]}x{size[1]} (height x width)",
+        "split the file into its frames first",
+    )
+
+
+def _dpi(value: Any) -> tuple[float, float] | None:
+    """Return a resolution that makes sense, else None."""
+    try:
+        across, down = (float(v) for v in value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    """Return width and height of a WebP file's canvas."""
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
+        return None
+    if head[12:16] == b"VP8X":
+        across, down = head[24:27] + b"\0", head[27:30] + b"\0"
+        return struct.unpack("<I", across)[0] + 1, struct.unpack("<I", down)[0] + 1
+    if head[12:16] == b"VP8L":
+        (bits,) = struct.unpack_from("<I", head, 21)
+        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
+    across, down = struct.unpack_from("<HH", head, 26)
+    return across & 0x3FFF, down & 0x3FFF
