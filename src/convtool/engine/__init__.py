@@ -21,9 +21,9 @@ METHODS = {
     EngineName.CPU: (MethodName.DIRECT,),
 }
 
-# Importing Numba and loading its compiled code costs about half a second; NumPy does some 150
-# million multiply-adds a second and core for one filter over single channels in that time.
-NUMBA_PAYS_FROM_MACS = 60_000_000
+# Importing Numba and loading its compiled code costs about half a second, in which NumPy does
+# 100 (3x3, colour) to 600 (25x25, grey) million multiply-adds.
+NUMBA_PAYS_FROM_MACS = 120_000_000
 
 # From this many filters and taps on, BLAS keeps its product in registers and wins over the
 # direct loop whatever the size: measured 174 against about 30 GFLOP/s for 64 channels, 3x3.
@@ -114,7 +114,7 @@ def _amount(macs: int) -> str:
 
 def convolve(
     images: NDArray[np.generic],
-    weights: NDArray[np.floating],
+    weights: NDArray[np.generic],
     settled: ConvPlan,
     chosen: Choice,
     *,

@@ -8,7 +8,10 @@ of the image, 8-bit and 16-bit pixels are converted as they are read, and the in
 not depend on the number of bands.
 """
 
-from threading import Lock
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, Timer
 from typing import Any
 
 import numba
@@ -27,6 +30,14 @@ BANDS = 4
 # Types that are read as they are; Numba compiles once for each.
 NATIVE = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
+# What a slot holds before it holds a row.
+NOTHING = 2**62
+
+# Seconds after which a compilation is announced; loading compiled code takes less.
+PATIENCE = 1.5
+
+logger = logging.getLogger("convtool")
+
 # Numba's default threading layer must not be entered by two Python threads at once.
 _one_at_a_time = Lock()
 
@@ -40,6 +51,10 @@ def compiled(function: Any) -> Any:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
         return njit(**options)(function)
+
+
+# Called from the compiled loops; LLVM inlines it. (Numba's own inlining doubled compile time.)
+helper = njit(error_model="numpy", fastmath={"contract"})
 
 
 def convolve(
@@ -68,17 +83,35 @@ def convolve(
         geometry,
         weights,
     )
-    with _one_at_a_time:
+    loops = _per_channel if settled.per_channel else _grouped
+    with _one_at_a_time, _announced(loops):
         before = numba.get_num_threads()
         numba.set_num_threads(count)
         try:
             if settled.per_channel:
-                _per_channel(*arguments, bands, out)
+                loops(*arguments, bands, out)
             else:
-                _grouped(*arguments, settled.groups, bands, out)
+                loops(*arguments, settled.groups, bands, out)
         finally:
             numba.set_num_threads(before)
     return out
+
+
+@contextmanager
+def _announced(loops: Any) -> Iterator[None]:
+    """Log that machine code is being made, where it is: it takes seconds, once for each type."""
+    known = len(loops.overloads)
+
+    def say() -> None:
+        if len(loops.overloads) == known:
+            logger.info("compiling for this machine: takes some seconds, and is kept for next time")
+
+    timer = Timer(PATIENCE, say)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def sources(axis: Axis, border: Border) -> NDArray[np.int64]:
@@ -93,14 +126,14 @@ def sources(axis: Axis, border: Border) -> NDArray[np.int64]:
     lines = np.arange(axis.i)
     if border.is_fill:
         return np.pad(lines, (axis.before, axis.after), constant_values=-1)
-    return np.pad(lines, (axis.before, axis.after), mode=border.mode.value)  # type: ignore[call-overload, no-any-return]
+    return np.pad(lines, (axis.before, axis.after), mode=border.mode.value)  # type: ignore[call-overload]
 
 
 # The innermost loops use unsigned indices throughout: signed ones carry Numba's test for
 # counting from the end, which keeps LLVM from vectorising (5 to 10 times slower).
 
 
-@njit(inline="always")
+@helper
 def _fill_line(row, columns, before, stride, channels, fill, line):  # type: ignore[no-untyped-def]
     """Convert one image row (W·C) with its border into `line` (stride, ⌈Wp/stride⌉·C).
 
@@ -126,7 +159,7 @@ def _fill_line(row, columns, before, stride, channels, fill, line):  # type: ign
                 line[phase, place + c] = row[first + c]
 
 
-@njit(inline="always")
+@helper
 def _lines_for(x, n, top, rows, columns, fill, geometry, kh, channels, lines, held):  # type: ignore[no-untyped-def]
     """See to it that the rows under the window whose first row is `top` are held as lines."""
     slots = uintp(held.size)
@@ -137,7 +170,9 @@ def _lines_for(x, n, top, rows, columns, fill, geometry, kh, channels, lines, he
             held[slot] = r
             source = rows[r]
             if source < 0:
-                lines[slot] = fill
+                for phase in range(lines.shape[1]):
+                    for j in range(uintp(lines.shape[2])):
+                        lines[slot, phase, j] = fill
             else:
                 _fill_line(
                     x[n, source], columns, geometry[4], geometry[1], channels, fill, lines[slot]
@@ -150,45 +185,53 @@ def _per_channel(x, rows, columns, fill, geometry, weights, bands, out):  # type
 
     x (N, H, W·C); rows, columns: see `sources`; weights (F, kh, kw); out (N, OH, OW, C·F).
     """
+    for band in prange(bands):
+        _per_channel_band(x, rows, columns, fill, geometry, weights, band, bands, out)
+
+
+@helper
+def _per_channel_band(x, rows, columns, fill, geometry, weights, band, bands, out):  # type: ignore[no-untyped-def]
+    """Compute the output rows of one band."""
     filters, kh, kw = weights.shape
     total = out.shape[0] * out.shape[1]
     channels = uintp(out.shape[3] // filters)
     span = uintp(out.shape[2]) * channels
     stride, dilation = geometry[1], geometry[3]
-    for band in prange(bands):
-        slots = (kh - 1) * geometry[2] + 1
-        longest = (uintp(columns.size) + stride - uintp(1)) // stride * channels
-        lines = np.empty((slots, stride, longest), np.float32)
-        held = np.full(slots, 2**62, np.uintp)
-        image = 0
-        sums = np.empty(BLOCK, np.float32)
-        for number in range(band * total // bands, (band + 1) * total // bands):
-            n, i = number // out.shape[1], number % out.shape[1]
-            if n != image:
-                image = n
-                held[:] = 2**62
-            top = uintp(i) * geometry[0]
-            _lines_for(x, n, top, rows, columns, fill, geometry, kh, channels, lines, held)
-            result = out[n, i].reshape(-1)
-            for start in range(uintp(0), span, uintp(BLOCK)):
-                length = min(uintp(BLOCK), span - start)
-                for f in range(uintp(filters)):
-                    sums[:length] = np.float32(0)
-                    for a in range(uintp(kh)):
-                        slot = (top + a * geometry[2]) % uintp(slots)
-                        for b in range(uintp(kw)):
-                            q = b * dilation
-                            first = (q // stride) * channels + start
-                            line = lines[slot, q % stride, first : first + length]
-                            tap = weights[f, a, b]
-                            for j in range(length):
-                                sums[j] += tap * line[j]
-                    if filters == 1:
+    slots = (kh - 1) * geometry[2] + 1
+    longest = (uintp(columns.size) + stride - uintp(1)) // stride * channels
+    lines = np.empty((slots, stride, longest), np.float32)
+    held = np.full(slots, NOTHING, np.uintp)
+    image = 0
+    sums = np.empty(BLOCK, np.float32)
+    for number in range(band * total // bands, (band + 1) * total // bands):
+        n, i = number // out.shape[1], number % out.shape[1]
+        if n != image:
+            image = n
+            for slot in range(slots):
+                held[slot] = NOTHING
+        top = uintp(i) * geometry[0]
+        _lines_for(x, n, top, rows, columns, fill, geometry, kh, channels, lines, held)
+        result = out[n, i].reshape(-1)
+        for start in range(uintp(0), span, uintp(BLOCK)):
+            length = min(uintp(BLOCK), span - start)
+            for f in range(uintp(filters)):
+                for j in range(length):
+                    sums[j] = np.float32(0)
+                for a in range(uintp(kh)):
+                    slot = (top + a * geometry[2]) % uintp(slots)
+                    for b in range(uintp(kw)):
+                        q = b * dilation
+                        first = (q // stride) * channels + start
+                        line = lines[slot, q % stride, first : first + length]
+                        tap = weights[f, a, b]
                         for j in range(length):
-                            result[start + j] = sums[j]
-                    else:
-                        for j in range(length):
-                            result[(start + j) * uintp(filters) + f] = sums[j]
+                            sums[j] += tap * line[j]
+                if filters == 1:
+                    for j in range(length):
+                        result[start + j] = sums[j]
+                else:
+                    for j in range(length):
+                        result[(start + j) * uintp(filters) + f] = sums[j]
 
 
 @compiled
@@ -198,56 +241,63 @@ def _grouped(x, rows, columns, fill, geometry, weights, groups, bands, out):  # 
     x (N, H, W·C); rows, columns: see `sources`; weights HWIO; out (N, OH, OW, O).
     The lines are split by channel here, so that a tap reads one channel from left to right.
     """
+    for band in prange(bands):
+        _grouped_band(x, rows, columns, fill, geometry, weights, groups, band, bands, out)
+
+
+@helper
+def _grouped_band(x, rows, columns, fill, geometry, weights, groups, band, bands, out):  # type: ignore[no-untyped-def]
+    """Compute the output rows of one band."""
     kh, kw, inputs, filters = weights.shape
     total = out.shape[0] * out.shape[1]
     width = uintp(out.shape[2])
     channels = uintp(inputs * groups)
     stride, dilation = geometry[1], geometry[3]
-    for band in prange(bands):
-        slots = (kh - 1) * geometry[2] + 1
-        longest = (uintp(columns.size) + stride - uintp(1)) // stride
-        lines = np.empty((slots, stride, longest * channels), np.float32)
-        planes = np.empty((slots, stride, channels, longest), np.float32)
-        held = np.full(slots, 2**62, np.uintp)
-        split = np.full(slots, 2**62, np.uintp)
-        image = 0
-        sums = np.empty(BLOCK, np.float32)
-        for number in range(band * total // bands, (band + 1) * total // bands):
-            n, i = number // out.shape[1], number % out.shape[1]
-            if n != image:
-                image = n
-                held[:] = 2**62
-                split[:] = 2**62
-            top = uintp(i) * geometry[0]
-            _lines_for(x, n, top, rows, columns, fill, geometry, kh, channels, lines, held)
+    slots = (kh - 1) * geometry[2] + 1
+    longest = (uintp(columns.size) + stride - uintp(1)) // stride
+    lines = np.empty((slots, stride, longest * channels), np.float32)
+    planes = np.empty((slots, stride, channels, longest), np.float32)
+    held = np.full(slots, NOTHING, np.uintp)
+    split = np.full(slots, NOTHING, np.uintp)
+    image = 0
+    sums = np.empty(BLOCK, np.float32)
+    for number in range(band * total // bands, (band + 1) * total // bands):
+        n, i = number // out.shape[1], number % out.shape[1]
+        if n != image:
+            image = n
             for slot in range(slots):
-                if split[slot] != held[slot]:
-                    split[slot] = held[slot]
-                    for phase in range(stride):
-                        for c in range(channels):
-                            plane = planes[slot, phase, c]
-                            line = lines[slot, phase]
-                            for j in range(longest):
-                                plane[j] = line[j * channels + c]
-            for start in range(uintp(0), width, uintp(BLOCK)):
-                length = min(uintp(BLOCK), width - start)
-                for o in range(uintp(filters)):
-                    group = o // uintp(filters // groups)
-                    sums[:length] = np.float32(0)
-                    for a in range(uintp(kh)):
-                        slot = (top + a * geometry[2]) % uintp(slots)
-                        for b in range(uintp(kw)):
-                            q = b * dilation
-                            first = q // stride + start
-                            for c in range(uintp(inputs)):
-                                line = planes[
-                                    slot,
-                                    q % stride,
-                                    group * uintp(inputs) + c,
-                                    first : first + length,
-                                ]
-                                tap = weights[a, b, c, o]
-                                for j in range(length):
-                                    sums[j] += tap * line[j]
-                    for j in range(length):
-                        out[n, i, start + j, o] = sums[j]
+                held[slot] = split[slot] = NOTHING
+        top = uintp(i) * geometry[0]
+        _lines_for(x, n, top, rows, columns, fill, geometry, kh, channels, lines, held)
+        for slot in range(slots):
+            if split[slot] != held[slot]:
+                split[slot] = held[slot]
+                for phase in range(stride):
+                    for c in range(channels):
+                        plane = planes[slot, phase, c]
+                        line = lines[slot, phase]
+                        for j in range(longest):
+                            plane[j] = line[j * channels + c]
+        for start in range(uintp(0), width, uintp(BLOCK)):
+            length = min(uintp(BLOCK), width - start)
+            for o in range(uintp(filters)):
+                group = o // uintp(filters // groups)
+                for j in range(length):
+                    sums[j] = np.float32(0)
+                for a in range(uintp(kh)):
+                    slot = (top + a * geometry[2]) % uintp(slots)
+                    for b in range(uintp(kw)):
+                        q = b * dilation
+                        first = q // stride + start
+                        for c in range(uintp(inputs)):
+                            line = planes[
+                                slot,
+                                q % stride,
+                                group * uintp(inputs) + c,
+                                first : first + length,
+                            ]
+                            tap = weights[a, b, c, o]
+                            for j in range(length):
+                                sums[j] += tap * line[j]
+                for j in range(length):
+                    out[n, i, start + j, o] = sums[j]
