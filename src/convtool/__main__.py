@@ -1,0 +1,6 @@
+"""``python -m convtool``."""
+
+from convtool.cli import entry
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,77 @@
+"""From what was written as INPUT to a list of sources."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from convtool.batch.model import Source
+from convtool.errors import UsageError
+
+# What --recursive looks for in a folder.
+SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .tif .tiff .webp .bmp .dib .pbm .pgm .ppm .pnm .gif .npy".split()
+)
+
+
+def expand(
+    names: Sequence[str],
+    *,
+    recursive: bool = False,
+    files_from: str | None = None,
+    null: bool = False,
+) -> list[Source]:
+    """Turn what was written as INPUT into sources, in order.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files, folders (their images, with `recursive`), ``-`` for standard input.
+    recursive : bool
+        Look into folders.
+    files_from : str, optional
+        A file that holds more names, or ``-`` for standard input.
+    null : bool
+        Names in `files_from` end with NUL instead of a line break.
+
+    Raises
+    ------
+    UsageError
+        Where there is no input at all, or standard input is asked for twice.
+    """
+    listed = list(names) + (_listed(files_from, null) if files_from else [])
+    if (listed.count("-") + (files_from == "-")) > 1:
+        raise UsageError("standard input can be read only once")
+    sources: list[Source] = []
+    for name in listed:
+        path = Path(name)
+        if name == "-":
+            sources.append(Source("-", data=sys.stdin.buffer.read()))
+        elif recursive and path.is_dir():
+            sources.extend(_walk(path))
+        else:
+            sources.append(Source(name, path))
+    if not sources:
+        raise UsageError(
+            "no input: nothing was named, or the folders hold no images",
+            "name image files, a folder with --recursive, or - for standard input",
+        )
+    return sources
+
+
+def _listed(files_from: str, null: bool) -> list[str]:
+    try:
+        data = sys.stdin.buffer.read() if files_from == "-" else Path(files_from).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--files-from {files_from}: {error.strerror}") from None
+    names = data.split(b"\0") if null else data.splitlines()
+    return [os.fsdecode(name) for name in names if name]
+
+
+def _walk(folder: Path) -> Iterator[Source]:
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            path = Path(parent, file)
+            if path.suffix.lower() in SUFFIXES:
+                yield Source(str(path), path, Path(parent).relative_to(folder))

@@ -1,0 +1,134 @@
+"""How responses are laid out as images: alpha, depth, range, format, images per input."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from convtool import images
+from convtool.bank import sums_of
+from convtool.batch.model import Request, Source
+from convtool.batch.naming import is_folder
+from convtool.errors import UsageError
+from convtool.geometry import ConvPlan, Note, Shape, size_text
+from convtool.images import Format, Header
+from convtool.responses import grid_shape
+from convtool.terms import AlphaMode, Combine, Depth, RangeMode
+
+
+def settle_alpha(request: Request, header: Header) -> AlphaMode | None:
+    """Say what becomes of the alpha channel; None where there is none, or it is a plain channel."""
+    if not header.alpha:
+        return None
+    kernel, asked = request.kernel, request.alpha
+    if len(kernel.shape) == 4:
+        if kernel.shape[2] * request.spec.groups == header.shape[3] and asked is AlphaMode.AUTO:
+            return None
+        if asked in (AlphaMode.PREMULTIPLY, AlphaMode.FILTER):
+            raise UsageError(
+                f"--alpha {asked} needs a kernel that filters every channel by itself, but "
+                f"{kernel.name} is {size_text(kernel.shape)}, across channels",
+                "use --alpha keep or drop",
+            )
+        return AlphaMode.KEEP if asked is AlphaMode.AUTO else asked
+    if request.combination is Combine.GRID and asked is AlphaMode.AUTO:
+        return AlphaMode.DROP
+    if asked is AlphaMode.AUTO:
+        sums = sums_of(kernel)
+        return AlphaMode.PREMULTIPLY if all(abs(s) > 1e-6 for s in sums) else AlphaMode.KEEP
+    if asked is AlphaMode.PREMULTIPLY and any(abs(s) <= 1e-6 for s in sums_of(kernel)):
+        raise UsageError(
+            f"--alpha premultiply needs filters whose taps do not sum to zero; those of "
+            f"{kernel.name} do",
+            "use --alpha keep",
+        )
+    return asked
+
+
+def output_suffix(request: Request) -> str | None:
+    """Return the suffix that the output's name gives itself; None where the input's is taken."""
+    output = request.output
+    if output in (None, "-") or output.endswith("{ext}") or is_folder(output):
+        return None
+    return Path(output).suffix
+
+
+def output_format(request: Request, source: Source, header: Header) -> Format:
+    """Return the output's format: what its name says, --format, or the input's."""
+    suffix = output_suffix(request) or request.format
+    if suffix is None:
+        suffix = (source.path and source.path.suffix) or header.format
+    return images.format_of(suffix)
+
+
+def settle_depth(
+    request: Request, header: Header, form: Format
+) -> tuple[Depth, RangeMode, tuple[Note, ...]]:
+    """Settle how the output stores a channel, and how responses become its numbers."""
+    can_float = Depth.FLOAT in form.depths
+    depth = request.depth or header.depth
+    if form.name == "NPY" or (request.range is RangeMode.RAW and request.depth is None):
+        depth = Depth.FLOAT
+    notes: tuple[Note, ...] = ()
+    if depth is Depth.FLOAT and not can_float:
+        if request.range is RangeMode.RAW or request.depth is Depth.FLOAT:
+            raise UsageError(
+                f"{form.name} holds whole numbers only, not raw responses",
+                "write to .npy or .tif, or use --range clip, abs, signed or stretch",
+            )
+        depth = Depth.EIGHT
+        notes = (
+            Note(
+                "float-scale",
+                f"the input is float and {form.name} is not: 1.0 is written as white (255)",
+                "--range stretch fits the scale to the values",
+            ),
+        )
+    if depth is not Depth.FLOAT and request.range is RangeMode.RAW:
+        raise UsageError(
+            f"--range raw needs float output, but --depth is {depth}", "leave one of the two out"
+        )
+    mode = request.range or (RangeMode.RAW if depth is Depth.FLOAT else RangeMode.CLIP)
+    return depth, mode, notes
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """How the responses are laid out as images: (N, H, W, channels), once for each part."""
+
+    shape: Shape
+    parts: int
+    channels_per_image: int
+    alpha: bool
+
+
+def arrange(
+    request: Request, header: Header, settled: ConvPlan, alpha: AlphaMode | None, form: Format
+) -> Arranged:
+    """Lay out responses: one channel is a grey image, three are RGB, others one image per filter.
+
+    A .npy holds all channels, unless the output's name tells filters apart.
+    """
+    n, h, w, _ = settled.output_shape
+    groups, filters = response_axes(settled, alpha)
+    keeps = alpha in (AlphaMode.KEEP, AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
+    if request.combination is Combine.GRID:
+        h, w = grid_shape(filters, h, w)
+    channels, parts, each = groups, 1, groups
+    if request.combination is Combine.EACH:
+        channels = groups * filters
+        each = channels
+        split = "{filter" in (request.output or "")
+        if split or (form.name != "NPY" and channels not in (1, 3)):
+            parts = filters if groups in (1, 3) or form.name == "NPY" else channels
+            each = channels // parts
+    elif form.name != "NPY" and groups not in (1, 3):
+        parts, each = groups, 1
+    keeps = keeps and (settled.per_channel or each in (1, 3))
+    return Arranged((n, h, w, channels + keeps), parts, each, keeps)
+
+
+def response_axes(settled: ConvPlan, alpha: AlphaMode | None) -> tuple[int, int]:
+    """Return (K, F): F filters on each of K colour channels, or groups of channels."""
+    if settled.per_channel:
+        together = alpha in (AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
+        return settled.input_shape[3] - together, settled.filters
+    return settled.groups, settled.filters // settled.groups

@@ -1,0 +1,159 @@
+"""The words of a batch: what is asked for, what is planned, what came of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from convtool.engine import Choice
+from convtool.errors import ConvtoolError
+from convtool.geometry import ConvPlan, ConvSpec, Note, Shape
+from convtool.images import Format, Header
+from convtool.kernels import Kernel
+from convtool.terms import Activation, AlphaMode, Combine, Depth, EngineName, MethodName, RangeMode
+
+DEFAULT_MAX_PIXELS = 500_000_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that the command line says about the work, except the inputs."""
+
+    spec: ConvSpec
+    kernel: Kernel
+    bias: tuple[float, ...] | None = None
+    activation: Activation = Activation.NONE
+    combine: Combine | None = None
+    range: RangeMode | None = None
+    alpha: AlphaMode = AlphaMode.AUTO
+    depth: Depth | None = None
+    engine: EngineName = EngineName.AUTO
+    method: MethodName = MethodName.AUTO
+    threads: int | None = None
+    output: str | None = None
+    format: str | None = None
+    quality: int | None = None
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    no_clobber: bool = False
+    skip_existing: bool = False
+
+    @property
+    def combination(self) -> Combine:
+        """How the filters' responses are combined: as asked, or as the kernel says."""
+        return self.combine or self.kernel.combine or Combine.EACH
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input: a file, or standard input.
+
+    Parameters
+    ----------
+    name : str
+        As the person wrote or would recognise it; ``-`` for standard input.
+    path : Path, optional
+        None for standard input.
+    inside : Path
+        The folder it lies in, relative to the folder given with --recursive.
+    data : bytes
+        What standard input held.
+    """
+
+    name: str
+    path: Path | None = None
+    inside: Path = Path()
+    data: bytes = b""
+
+    @property
+    def content(self) -> Path | bytes:
+        """What the readers of `images` take."""
+        return self.data if self.path is None else self.path
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output: a path, or None for standard output, and what of the result goes there."""
+
+    path: Path | None
+    frame: int | None = None
+    filter: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The path as text; ``-`` for standard output."""
+        return "-" if self.path is None else str(self.path)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input with everything settled.
+
+    Parameters
+    ----------
+    source : Source
+    header : Header
+    plan : ConvPlan
+        Of the channels that are convolved.
+    alpha : AlphaMode or None
+        What becomes of the alpha channel; None where there is none of its own.
+    combine, range, depth, format
+        How responses become pixels, and where they go.
+    output_shape : (N, H, W, C)
+        After combining, alpha counted.
+    parts : int
+        How many images the responses make.
+    targets : tuple of Target
+    choice : Choice
+    notes : tuple of Note
+    """
+
+    source: Source
+    header: Header
+    plan: ConvPlan
+    alpha: AlphaMode | None
+    combine: Combine
+    range: RangeMode
+    depth: Depth
+    format: Format
+    output_shape: Shape
+    parts: int
+    targets: tuple[Target, ...]
+    choice: Choice
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """An input that was convolved and written."""
+
+    job: Job
+    minimum: float | None
+    maximum: float | None
+    clipped: float
+    read: float
+    compute: float
+    write: float
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An input whose outputs all exist already."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An input that would be done, were this not a dry run."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An input that could not be done."""
+
+    source: Source
+    error: ConvtoolError
+
+
+Event = Done | Skipped | Planned | Failed

@@ -1,0 +1,209 @@
+"""The work: read, convolve, write; an event for each input."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convtool import engine, images
+from convtool.bank import sums_of
+from convtool.batch.layout import response_axes
+from convtool.batch.model import Done, Event, Failed, Job, Request, Skipped, Target
+from convtool.batch.remarks import Outcome, remarks
+from convtool.errors import ConvtoolError, ImageError, UsageError
+from convtool.geometry import Note, size_text
+from convtool.images import Picture
+from convtool.responses import activate, combine
+from convtool.terms import AlphaMode, RangeMode
+
+
+def run(
+    request: Request, prepared: Iterable[Job | Failed], *, fail_fast: bool = False
+) -> Iterator[Event]:
+    """Do the prepared jobs, one after the other.
+
+    Yields
+    ------
+    Event
+        One for each input, in order; after a failure nothing more with `fail_fast`.
+    """
+    for job in prepared:
+        event = job if isinstance(job, Failed) else _attempt(request, job)
+        yield event
+        if fail_fast and isinstance(event, Failed):
+            return
+
+
+def _attempt(request: Request, job: Job) -> Event:
+    existing = [target for target in job.targets if target.path and target.path.exists()]
+    if existing and request.skip_existing and len(existing) == len(job.targets):
+        return Skipped(job)
+    try:
+        if existing and request.no_clobber:
+            raise ImageError(
+                f"the output {existing[0].name} exists, and --no-clobber protects it",
+                "leave out --no-clobber to overwrite, or use --skip-existing to pass over it",
+            )
+        return _do(request, job)
+    except ConvtoolError as error:
+        return Failed(job.source, error)
+    except MemoryError:
+        return Failed(
+            job.source,
+            ImageError(
+                f"not enough memory for {size_text(job.plan.input_shape)} to "
+                f"{size_text(job.output_shape)}"
+            ),
+        )
+
+
+def _do(request: Request, job: Job) -> Done:
+    started = perf_counter()
+    picture = images.read(job.source.content, job.source.name, max_pixels=request.max_pixels)
+    if picture.header != job.header:
+        raise ImageError("the file has changed while it was being worked on")
+    have_read = perf_counter()
+    colour, alpha = respond(request, job, picture)
+    minimum, maximum, nonfinite = images.summary(colour)
+    outcome = Outcome(
+        minimum,
+        maximum,
+        nonfinite,
+        float(np.mean(colour < 0)) if minimum is not None and minimum < 0 else 0.0,
+    )
+    pixels, opacity, clipped = _pixels(job, picture, colour, alpha)
+    have_computed = perf_counter()
+    for target in job.targets:
+        data = images.encode(
+            _part(job, pixels, opacity, target),
+            job.format,
+            _metadata(picture, target),
+            quality=request.quality,
+        )
+        if target.path is None:
+            _to_stdout(data)
+        else:
+            images.write_atomically(target.path, data)
+    notes = (
+        *job.notes,
+        *(Note("image", text) for text in picture.notes),
+        *remarks(job.plan, request.kernel, job.range, job.depth, _full(picture), outcome, clipped),
+    )
+    return Done(
+        job,
+        minimum,
+        maximum,
+        clipped,
+        have_read - started,
+        have_computed - have_read,
+        perf_counter() - have_computed,
+        notes,
+    )
+
+
+def respond(
+    request: Request, job: Job, picture: Picture
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Compute the combined responses of one picture.
+
+    Returns
+    -------
+    colour : ndarray (N, OH, OW, channels), float32
+        In the units of the picture.
+    alpha : ndarray (N, OH, OW, 1 or parts) or None
+        Likewise, where the result has an alpha channel; one for each image that is written.
+    """
+    pixels, full = picture.pixels, _full(picture)
+    kernel, settled = request.kernel, job.plan
+    kept: NDArray[np.float32] | None = None
+    if job.alpha in (AlphaMode.KEEP, AlphaMode.DROP):
+        if job.alpha is AlphaMode.KEEP:
+            centres = (np.array(settled.rows.centres), np.array(settled.cols.centres))
+            kept = images.sample(pixels[..., -1:], *centres).astype(np.float32)
+        pixels = pixels[..., :-1]
+    elif job.alpha is AlphaMode.PREMULTIPLY:
+        opacity = pixels[..., -1:].astype(np.float32)
+        colour = images.premultiply(pixels[..., :-1].astype(np.float32), opacity, full)
+        pixels = np.concatenate([colour, opacity], axis=3)
+    y = engine.convolve(pixels, kernel.weights, settled, job.choice, threads=request.threads)
+    filters = response_axes(settled, job.alpha)[1]
+    y = y.reshape(*y.shape[:3], -1, filters)
+    if job.alpha is AlphaMode.PREMULTIPLY:
+        cover = y[..., -1:, :] / np.array(sums_of(kernel), np.float32)
+        y = images.unpremultiply(y[..., :-1, :], cover / np.float32(full))
+        kept = cover[..., 0, :]
+    y = activate(_biased(y, request), request.activation)
+    if job.alpha is AlphaMode.FILTER:
+        y, kept = y[..., :-1, :], y[..., -1, :]
+    y = combine(y, job.combine)
+    if kept is None or job.output_shape[3] == y.shape[3]:
+        return y, None
+    # An image of one filter has that filter's alpha; one made of several, their mean.
+    return y, kept if kept.shape[3] == job.parts else kept.mean(axis=3, keepdims=True)
+
+
+def _biased(y: NDArray[np.float32], request: Request) -> NDArray[np.float32]:
+    bias = request.kernel.bias if request.bias is None else request.bias
+    if bias is None:
+        return y
+    added = np.resize(np.asarray(bias, np.float32), request.kernel.filters)
+    y += added if len(request.kernel.shape) == 2 else added.reshape(y.shape[3:])
+    return y
+
+
+def _pixels(
+    job: Job, picture: Picture, colour: NDArray[np.float32], alpha: NDArray[np.float32] | None
+) -> tuple[NDArray[np.generic], NDArray[np.generic] | None, float]:
+    """Turn responses into what the format stores; alpha is only ever clipped."""
+    full_in = _full(picture)
+    raw_units = job.format.name == "NPY" or job.range is RangeMode.RAW
+    full_out = full_in if raw_units else images.full_scale(job.depth)
+    pixels, clipped = images.to_pixels(colour, job.range, job.depth, full_in, full_out)
+    if alpha is None:
+        return pixels, None, clipped
+    opacity, _ = images.to_pixels(alpha, RangeMode.CLIP, job.depth, full_in, full_out)
+    return pixels, opacity, clipped
+
+
+def _full(picture: Picture) -> float:
+    return images.full_scale(picture.pixels.dtype)
+
+
+def _part(
+    job: Job,
+    pixels: NDArray[np.generic],
+    opacity: NDArray[np.generic] | None,
+    target: Target,
+) -> NDArray[np.generic]:
+    """Pick the frame and the filter that one output holds."""
+    if target.filter is not None:
+        # Channels are laid out c·F + f, so one filter's are every F-th.
+        pixels = pixels[..., target.filter :: job.parts]
+        if opacity is not None and opacity.shape[3] > 1:
+            opacity = opacity[..., target.filter : target.filter + 1]
+    if opacity is not None:
+        pixels = np.concatenate([pixels, opacity], axis=3)
+    return pixels if target.frame is None else pixels[target.frame : target.frame + 1]
+
+
+def _metadata(picture: Picture, target: Target) -> images.Metadata:
+    if target.frame is None:
+        return picture.metadata
+    return replace(picture.metadata, durations=(), loop=None)
+
+
+def refuse_terminal() -> None:
+    """Keep pictures from being written to a terminal as text."""
+    if sys.stdout.isatty():
+        raise UsageError(
+            "standard output is a terminal, and an image is no text",
+            "send it on with > file or |, or name a file with -o",
+        )
+
+
+def _to_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,298 @@
+"""`convtool apply`: convolve images and write the results."""
+
+from typing import Annotated
+
+import typer
+
+from convtool.cli import options
+from convtool.errors import UsageError
+from convtool.geometry import choice
+from convtool.terms import (
+    Activation,
+    AlphaMode,
+    Combine,
+    Depth,
+    EngineName,
+    MethodName,
+    RangeMode,
+)
+
+RESPONSES, OUTPUT, INPUTS, RUN = "Responses", "Output", "Inputs", "Run and report"
+
+EXAMPLES = """\b
+Examples:
+  convtool apply --kernel sobel --stride 2 --padding same photo.png
+  convtool apply -k gaussian:sigma=3 --border reflect -o blurred/ *.jpg
+  convtool apply -k "3x3: 0,-1,0 -1,5,-1 0,-1,0" -o sharp.png photo.png
+  convtool apply -k laplacian --range signed -o '{stem}-edges{ext}' photo.tif
+  convtool apply -k kirsch --combine grid -o directions.png photo.png
+  convtool apply -k weights.npy --activation relu -o maps.npy photo.jpg
+  cat photo.png | convtool apply -k sharpen - -o - > sharp.png
+
+Kernels are listed by 'convtool kernels list'. Exit status: 0 all done; 1 some
+inputs failed, the others are done; 2 the command line is wrong; 130 interrupted.
+"""
+
+
+def apply(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...",
+            help="Image files, .npy arrays (HW, HWC or NHWC), folders with --recursive, "
+            "or - for standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    kernel: Annotated[
+        list[str],
+        typer.Option(
+            "-k",
+            "--kernel",
+            metavar="KERNEL",
+            help="A preset (sobel, gaussian:sigma=2), a file (.toml .npy .npz .csv .txt .mat, an "
+            'image), or inline "3x3: -1,0,1 …". May be repeated: a filter bank.',
+            rich_help_panel=options.KERNEL,
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
+    normalize: Annotated[
+        bool,
+        typer.Option(
+            "--normalize", help="Scale the kernel to sum 1.", rich_help_panel=options.KERNEL
+        ),
+    ] = False,
+    flip: options.Flip = False,
+    stride: options.Stride = "1",
+    padding: options.PaddingOption = "same",
+    dilation: options.Dilation = "1",
+    groups: options.Groups = 1,
+    border: options.BorderOption = "zero",
+    bias: Annotated[
+        str | None,
+        typer.Option(
+            metavar="B[,B...]",
+            help="Added to the responses: one number, or one per filter.",
+            rich_help_panel=RESPONSES,
+        ),
+    ] = None,
+    activation: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Applied to each response: none, relu, abs, sigmoid, tanh.",
+            rich_help_panel=RESPONSES,
+        ),
+    ] = "none",
+    combine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="What becomes of several filters' responses: each, magnitude, sum, mean, max, "
+            "absmax (keeps the sign), grid.",
+            rich_help_panel=RESPONSES,
+            show_default="what the preset says, else each",
+        ),
+    ] = None,
+    range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="How responses become pixels: clip, abs, signed (zero at mid-grey), stretch, "
+            "raw (float outputs only).",
+            rich_help_panel=RESPONSES,
+            show_default="clip; raw for float outputs",
+        ),
+    ] = None,
+    alpha: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="What becomes of alpha: premultiply (weights the colours by it), filter (like a "
+            "colour), keep (as it is), drop. auto: premultiply, or keep where the taps sum to 0.",
+            rich_help_panel=RESPONSES,
+        ),
+    ] = "auto",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="A path, a folder (ending in /), - for standard output, or a name with {stem} "
+            "{ext} {parent} {kernel} {index} {frame} {filter}.",
+            rich_help_panel=OUTPUT,
+            show_default="{parent}/{stem}.{kernel}{ext}",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The type for standard output: png, jpg, tif, webp, bmp, ppm, gif, npy.",
+            rich_help_panel=OUTPUT,
+            show_default="the input's",
+        ),
+    ] = None,
+    depth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="8|16|float",
+            help="How a channel is stored.",
+            rich_help_panel=OUTPUT,
+            show_default="the input's",
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1-100",
+            min=1,
+            max=100,
+            help="Of JPEG and lossy WebP.",
+            rich_help_panel=OUTPUT,
+            show_default="92",
+        ),
+    ] = None,
+    no_clobber: Annotated[
+        bool,
+        typer.Option(
+            "--no-clobber",
+            help="An existing output is an error, not overwritten.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Pass over inputs whose outputs exist.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    recursive: Annotated[
+        bool,
+        typer.Option(
+            "-r",
+            "--recursive",
+            help="Look for images in folders; -o FOLDER/ keeps the tree.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="Read names of inputs from a file, one a line.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = None,
+    null: Annotated[
+        bool,
+        typer.Option(
+            "-0",
+            "--null",
+            help="Names in --files-from end with NUL, as from find -print0.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = False,
+    max_pixels: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Refuse images that claim to be larger.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = 500_000_000,
+    engine: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Who computes: auto, numpy, cpu.", rich_help_panel=RUN),
+    ] = "auto",
+    method: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="How: auto, direct, gemm.", rich_help_panel=RUN),
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Threads of the cpu engine.",
+            rich_help_panel=RUN,
+            show_default="all cores",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "-n",
+            "--dry-run",
+            help="Say what would be written, and write nothing.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=RUN),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel=RUN),
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Convolve images and write the results, with a report of shapes, padding and values.
+
+    The operator is cross-correlation, as in tf.nn.conv2d; --flip makes it a true convolution.
+    """
+    if not kernel:
+        raise UsageError(
+            "no kernel is given", "use --kernel sobel, for example; see 'convtool kernels list'"
+        )
+    spec = options.geometry(stride, padding, dilation, groups, border, flip)
+    if no_clobber and skip_existing:
+        raise UsageError("--no-clobber and --skip-existing exclude each other")
+    words = {
+        "activation": choice(Activation, activation, "--activation"),
+        "combine": combine and choice(Combine, combine, "--combine"),
+        "range": range and choice(RangeMode, range, "--range"),
+        "alpha": choice(AlphaMode, alpha, "--alpha"),
+        "depth": depth and choice(Depth, depth, "--depth"),
+        "engine": choice(EngineName, engine, "--engine"),
+        "method": choice(MethodName, method, "--method"),
+    }
+
+    from convtool import bank, batch
+    from convtool.report import events
+
+    request = batch.Request(
+        spec=spec,
+        kernel=bank.load(kernel, normalize=normalize),
+        bias=options.numbers(bias, "--bias"),
+        threads=threads,
+        output=output,
+        format=format,
+        quality=quality,
+        max_pixels=max_pixels,
+        no_clobber=no_clobber,
+        skip_existing=skip_existing,
+        **words,
+    )
+    sources = batch.expand(inputs or [], recursive=recursive, files_from=files_from, null=null)
+    prepared = batch.prepare(request, sources)
+    to_stdout = any(
+        target.path is None
+        for job in prepared
+        if isinstance(job, batch.Job)
+        for target in job.targets
+    )
+    report = events.Report(
+        request, len(sources), quiet=quiet, as_json=json, to_stderr=to_stdout, dry_run=dry_run
+    )
+    if dry_run:
+        done = [batch.Planned(job) if isinstance(job, batch.Job) else job for job in prepared]
+    else:
+        if to_stdout:
+            batch.refuse_terminal()
+        done = batch.run(request, prepared, fail_fast=fail_fast)
+    raise typer.Exit(report.follow(done))

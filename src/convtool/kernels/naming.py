@@ -1,0 +1,82 @@
+"""From what ``--kernel`` got to a kernel: inline, a file, or a preset."""
+
+import os
+import re
+from pathlib import Path
+
+from convtool.errors import KernelError
+from convtool.kernels import files, inline, presets
+from convtool.kernels.kernel import Kernel
+
+
+def load(text: str) -> Kernel:
+    """Return the kernel that a text names.
+
+    Parameters
+    ----------
+    text : str
+        Taps (``"3x3: -1,0,1 -2,0,2 -1,0,1"``, ``"1 -1"``), a kernel file (``edge.csv``,
+        ``bank.npz:name``), or a preset (``sobel``, ``gaussian:sigma=2,size=9``,
+        ``sobel:filter=x``).
+
+    Raises
+    ------
+    KernelError
+        Where it names nothing, or what it names is broken.
+
+    Examples
+    --------
+    >>> load("gaussian:sigma=2").shape
+    (13, 13)
+    """
+    if not text.strip():
+        raise KernelError("a kernel's name is empty", "try sobel, or see 'convtool kernels list'")
+    path, member = _path(text)
+    # A file without a suffix hides no preset: `sobel` stays sobel wherever it is typed.
+    if path.suffix.lower() in files.SUFFIXES or (os.path.isfile(path) and not presets.exists(text)):
+        return files.load(path, member)
+    if inline.is_inline(text):
+        return inline.parse(text)
+    if re.fullmatch(r"\s*\d+([x×]\d+)+\s*", text, re.IGNORECASE):
+        raise KernelError(
+            f"{text.strip()} is a size without taps", f'write the taps too: "{text.strip()}: …"'
+        )
+    name, _, arguments = text.partition(":")
+    if os.sep in name or "/" in name:
+        raise KernelError(f"{text}: no such file", f"kernel files end in {_endings()}")
+    if Path(name).suffix and not presets.exists(name):
+        raise KernelError(
+            f"{text}: {Path(name).suffix} is no kernel file's suffix",
+            f'a kernel is a preset, taps as in "1 -1", or a file that ends in {_endings()}',
+        )
+    found = presets.find(name)
+    return found.kernel(_arguments(found.name, arguments))
+
+
+def _endings() -> str:
+    return ", ".join(files.SUFFIXES)
+
+
+def _path(text: str) -> tuple[Path, str]:
+    """Split ``file.npz:name``; other texts are paths as they stand."""
+    path, colon, member = text.rpartition(":")
+    if colon and path.lower().endswith(".npz"):
+        return Path(path), member
+    return Path(text), ""
+
+
+def _arguments(name: str, text: str) -> dict[str, str]:
+    """Read ``sigma=2,size=9``."""
+    given: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        key, equals, value = part.partition("=")
+        key = key.strip().lower()
+        if not equals or not value.strip():
+            raise KernelError(
+                f"parameters are written name=value, but {name} is given {part!r}",
+                f"for example {name}:filter=0",
+            )
+        if key in given:
+            raise KernelError(f"{key} is given twice to {name}: {given[key]} and {value.strip()}")
+        given[key] = value.strip()
+    return given

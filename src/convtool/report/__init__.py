@@ -1,0 +1,1 @@
+"""Plans, kernels and events as text for people and JSON for programs."""

@@ -1,0 +1,305 @@
+"""The course of a batch: what was planned, what each image became, what failed."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from time import perf_counter
+
+from convtool.batch import Done, Event, Failed, Job, Planned, Request, Skipped
+from convtool.geometry import Note, size_text
+from convtool.report.lines import BAD, DIM, GOOD, Line, emit, entry
+from convtool.report.plans import (
+    dropped_text,
+    geometry_json,
+    note_lines,
+    notes_json,
+    operator_text,
+    padding_text,
+)
+from convtool.terms import Combine, RangeMode
+
+ARROW = " → "
+
+
+class Report:
+    """Prints events as they come.
+
+    The plan is printed when it differs from the one before: once for a thousand photographs of
+    one size. A note is printed the first time it applies.
+
+    Parameters
+    ----------
+    request : Request
+    inputs : int
+        How many inputs there are.
+    quiet : bool
+        Print errors only.
+    as_json : bool
+        Print one object for each input.
+    to_stderr : bool
+        Standard output holds an image.
+    dry_run : bool
+        Nothing is written.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        inputs: int,
+        *,
+        quiet: bool,
+        as_json: bool,
+        to_stderr: bool,
+        dry_run: bool,
+    ) -> None:
+        self.request = request
+        self.inputs = inputs
+        self.quiet = quiet
+        self.as_json = as_json
+        self.stream = sys.stderr if to_stderr else sys.stdout
+        self.dry_run = dry_run
+        self._shown: tuple[object, ...] = ()
+        self._told: set[str] = set()
+
+    def follow(self, happening: Iterable[Event]) -> int:
+        """Print every event as it happens, then the sum.
+
+        Returns
+        -------
+        int
+            The exit status: 0, or 1 where an input failed.
+        """
+        started = perf_counter()
+        counts: Counter[str] = Counter()
+        with Progress(self.inputs, hidden=self.quiet or self.dry_run) as progress:
+            for event in happening:
+                counts[type(event).__name__] += 1
+                with progress.aside():
+                    self._print(event)
+                progress.advance()
+        if self.inputs > 1 and not self.quiet and not self.as_json:
+            emit([self._sum(counts, perf_counter() - started)], self.stream)
+        return 1 if counts["Failed"] else 0
+
+    def _print(self, event: Event) -> None:
+        if self.as_json:
+            record = event_json(self.request, event)
+            self.stream.write(json.dumps(record) + "\n")
+            self.stream.flush()
+        if isinstance(event, Failed):
+            emit([failure_line(event)], sys.stderr)
+        elif not self.quiet and not self.as_json:
+            emit(self._lines(event), self.stream)
+
+    def _lines(self, event: Done | Skipped | Planned) -> list[Line]:
+        if isinstance(event, Skipped):
+            return [[(event.job.source.name, ""), (" skipped: its output exists", DIM)]]
+        job = event.job
+        notes = job.notes if isinstance(event, Planned) else event.notes
+        lines = []
+        key = (job.plan, job.output_shape, job.choice, job.format.name, job.depth, job.alpha)
+        if key != self._shown:
+            self._shown = key
+            lines += plan_lines(self.request, job)
+        lines.append(image_line(event))
+        return lines + note_lines(self._new(notes))
+
+    def _new(self, notes: tuple[Note, ...]) -> tuple[Note, ...]:
+        fresh = tuple(note for note in notes if note.code not in self._told)
+        self._told.update(note.code for note in fresh)
+        return fresh
+
+    def _sum(self, counts: Counter[str], seconds: float) -> Line:
+        words = [
+            f"{counts[kind]} {word}"
+            for kind, word in (
+                ("Done", "done"),
+                ("Planned", "planned"),
+                ("Skipped", "skipped"),
+                ("Failed", "failed"),
+            )
+            if counts[kind]
+        ]
+        left = self.inputs - sum(counts.values())
+        if left:
+            words.append(f"{left} not begun")
+        return [(f"{', '.join(words)} in {seconds_text(seconds)}", DIM)]
+
+
+class Progress:
+    """A progress bar on a terminal's standard error, for several images; nothing elsewhere."""
+
+    def __init__(self, total: int, *, hidden: bool) -> None:
+        self._bar = None
+        if total > 1 and not hidden and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> "Progress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def aside(self) -> "Aside":
+        """Take the bar away while something else is printed."""
+        return Aside(self)
+
+    def advance(self) -> None:
+        """Count one image."""
+        if self._bar:
+            self._bar.advance(self._task)
+
+
+class Aside:
+    """The time during which a progress bar is not on the screen."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._bar = progress._bar
+
+    def __enter__(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.start()
+
+
+def plan_lines(request: Request, job: Job) -> list[Line]:
+    """Say what is done to images of one shape."""
+    settled, kernel = job.plan, request.kernel
+    shapes = f"{size_text(job.header.shape)}{ARROW}{size_text(job.output_shape)}"
+    filters = f" ({kernel.filters} filters, {combined(job.combine)})" if kernel.filters > 1 else ""
+    lines = [
+        entry(
+            "shape",
+            (shapes, GOOD),
+            f"   {kernel.name} {size_text(kernel.shape)}{filters}",
+        ),
+        entry(str(settled.op), operator_text(settled)),
+        entry("padding", padding_text(settled)),
+        entry("dropped", dropped_text(settled)),
+        entry(
+            "engine", f"{job.choice.engine}, {job.choice.method}", (f"   {job.choice.reason}", DIM)
+        ),
+    ]
+    if job.header.alpha:
+        lines.insert(4, entry("alpha", str(job.alpha) if job.alpha else "an input channel"))
+    return lines
+
+
+def combined(how: Combine) -> str:
+    """Say what becomes of several responses."""
+    return {Combine.EACH: "each kept", Combine.GRID: "as a grid"}.get(how, f"combined by {how}")
+
+
+def image_line(event: Done | Planned) -> Line:
+    """Say what one image became."""
+    job = event.job
+    line: Line = [(f"{job.source.name}{ARROW}{outputs_text(job)}", "")]
+    if isinstance(event, Planned):
+        return [*line, ("  not written: dry run", DIM)]
+    whole = event.read + event.compute + event.write
+    parts = ", ".join(
+        f"{word} {seconds_text(part)}"
+        for word, part in (("read", event.read), ("compute", event.compute), ("write", event.write))
+    )
+    return [
+        *line,
+        (f"  {values_text(event)}", GOOD),
+        (f"  {seconds_text(whole)} ({parts})", DIM),
+    ]
+
+
+def outputs_text(job: Job) -> str:
+    """Name the outputs, or the first and the last of many."""
+    names = [target.name for target in job.targets]
+    if len(names) <= 2:
+        return ", ".join(names)
+    return f"{names[0]} … {names[-1]} ({len(names)} files)"
+
+
+def values_text(event: Done) -> str:
+    """Say how the responses lay and what saturation did to them."""
+    if event.minimum is None or event.maximum is None:
+        return "no finite values"
+    text = f"values {event.minimum:.4g} to {event.maximum:.4g}, {event.job.range}"
+    if event.job.range is RangeMode.RAW:
+        return text
+    return f"{text}: {share_text(event.clipped)} clipped"
+
+
+def share_text(share: float) -> str:
+    """Write a share between 0 and 1 in percent; never 0 for what is not nothing."""
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    return "nothing" if share == 0 else f"{share:.1%}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a time with a sensible unit."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def failure_line(event: Failed) -> Line:
+    """Say in one line what is wrong with one input, and the way out."""
+    line: Line = [("error: ", BAD), (f"{event.source.name}: {event.error.message}", "")]
+    if event.error.hint:
+        line.append((f" (hint: {event.error.hint})", GOOD))
+    return line
+
+
+def event_json(request: Request, event: Event) -> dict[str, object]:
+    """Return the object that `--json` prints for one input."""
+    if isinstance(event, Failed):
+        return {
+            "input": event.source.name,
+            "error": event.error.message,
+            "hint": event.error.hint,
+        }
+    job, kernel = event.job, request.kernel
+    record: dict[str, object] = {
+        "input": job.source.name,
+        "outputs": [target.name for target in job.targets],
+        "op": job.plan.op,
+        "kernel": {
+            "name": kernel.name,
+            "shape": list(kernel.shape),
+            "filters": kernel.filters,
+            "flipped": request.spec.flip,
+        },
+        "input_shape": list(job.header.shape),
+        "output_shape": list(job.output_shape),
+        **geometry_json(job.plan),
+        "combine": job.combine,
+        "range": job.range,
+        "alpha": job.alpha,
+        "engine": job.choice.engine,
+        "method": job.choice.method,
+        "reason": job.choice.reason,
+    }
+    if isinstance(event, Done):
+        record["values"] = {
+            "min": event.minimum,
+            "max": event.maximum,
+            "clipped": event.clipped,
+        }
+        record["seconds"] = {
+            "read": event.read,
+            "compute": event.compute,
+            "write": event.write,
+        }
+        record["notes"] = notes_json(event.notes)
+    else:
+        record["skipped" if isinstance(event, Skipped) else "planned"] = True
+    return record
