@@ -85,9 +85,7 @@ def cases(draw, integers=True):
     kh, kw = draw(st.integers(1, 5)), draw(st.integers(1, 5))
     rank = draw(st.sampled_from([2, 4]))
     kernel_shape = (kh, kw) if rank == 2 else (kh, kw, inputs, outputs)
-    kernel = (
-        rng.integers(-9, 10, kernel_shape) if integers else rng.standard_normal(kernel_shape)
-    )
+    kernel = rng.integers(-9, 10, kernel_shape) if integers else rng.standard_normal(kernel_shape)
     options = {
         "stride": draw(st.tuples(st.integers(1, 4), st.integers(1, 4))),
         "dilation": draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),

@@ -478,7 +478,9 @@ def test_from_standard_input_to_standard_output(here):
     ran = run("apply", "-k", "identity", "-q", "-", "--format", "npy", stdin=data)
     (here / "out.npy").write_bytes(ran.raw)
     assert (np.load("out.npy").shape, ran.err) == ((1, 8, 9, 1), "")
-    ran = run("apply", "-k", "identity", "-", "-o", "named.tif", stdin=(here / "out.npy").read_bytes())
+    ran = run(
+        "apply", "-k", "identity", "-", "-o", "named.tif", stdin=(here / "out.npy").read_bytes()
+    )
     assert pixels_of("named.tif").dtype == np.float32
 
 

@@ -126,6 +126,10 @@ def _factors(taps: Taps) -> tuple[tuple[float, ...], tuple[float, ...]]:
         column, row = taps.sum(axis=1), taps.sum(axis=0) / total
     else:
         column, row = taps[:, j], taps[i] / taps[i, j]
+    # Of the two signs: a row that sums to more than zero, else one that grows to the right.
+    sign = row.sum() if abs(row.sum()) > TOLERANCE * np.abs(row).sum() else row[-1]
+    if sign < 0:
+        column, row = -column, -row
     # No minus zero, which prints as such.
     return tuple((column + 0.0).tolist()), tuple((row + 0.0).tolist())
 

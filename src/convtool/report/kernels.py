@@ -4,6 +4,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
+from math import floor, log10
 from typing import TYPE_CHECKING
 
 from convtool.kernels import Kernel, Problem
@@ -184,10 +185,9 @@ def _shape_text(kernel: Kernel) -> str:
     if len(kernel.shape) == 4:
         return f"{_size(kernel.shape)} HWIO, across the channels"
     height, width = kernel.shape
-    text = f"{height}x{width}, on each channel by itself"
     if height % 2 and width % 2:
-        return text
-    return f"{text}; anchor at row {(height - 1) // 2}, column {(width - 1) // 2} (padding same)"
+        return f"{height}x{width}, on each channel by itself"
+    return f"{height}x{width}, on each channel; anchor at row {(height - 1) // 2}, column {(width - 1) // 2} (padding same)"
 
 
 def _paragraph(heading: str, text: str) -> list[Line]:
@@ -285,7 +285,9 @@ def heat_map(taps: Sequence[Sequence[float]]) -> list[Line]:
     cells of two characters, each of them the strongest of the taps that it stands for.
     """
     peak = max(abs(tap) for row in taps for tap in row) or 1
-    texts = [[_cell(tap, peak) for tap in row] for row in taps]
+    whole = all(tap == round(tap) for row in taps for tap in row)
+    digits = 0 if whole else min(5, max(0, 2 - floor(log10(peak))))
+    texts = [["0" if tap == 0 else f"{tap:.{digits}f}" for tap in row] for row in taps]
     width = max(len(text) for row in texts for text in row) + 2
     if width * len(taps[0]) <= WIDTH - 4 and len(taps) <= 25:
         return [
@@ -311,10 +313,6 @@ def heat_map(taps: Sequence[Sequence[float]]) -> list[Line]:
     least = f"{-peak:.3g} " if negative else "0 "
     legend: Line = [(f"  {each}{least}", DIM), *swatches, (f" {peak:.3g}", DIM)]
     return [*lines, [], legend]
-
-
-def _cell(tap: float, peak: float) -> str:
-    return "0" if abs(tap) < 1e-9 * peak else _short(tap)
 
 
 def _pooled(taps: Sequence[Sequence[float]], step: int) -> list[list[float]]:
