@@ -234,7 +234,7 @@ class TestLaws:
         across = np.random.default_rng(3).integers(-9, 10, (3, 3, 3, 2))
         np.testing.assert_array_equal(
             conv2d(x, across, engine=engine, bias=[5, -6]),
-            conv2d(x, across, engine=engine) + [5, -6],
+            conv2d(x, across, engine=engine) + np.array([5, -6]),
         )
 
     def test_nan_and_infinity_reach_exactly_the_windows_that_hold_them(self, engine):

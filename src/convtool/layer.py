@@ -6,7 +6,6 @@ Nothing heavy is imported for sizes and presets; an image's header needs Pillow.
 import re
 from pathlib import Path
 
-from convtool import bank
 from convtool.errors import UsageError
 from convtool.geometry import ConvPlan, ConvSpec, Shape, image_shape, parse_size, plan
 
@@ -44,6 +43,8 @@ def settle(spec: ConvSpec, shape: Shape, kernel: str, filters: int | None) -> Co
                 f"--filters goes with the size of a kernel, and {kernel} has filters of its own",
                 "for example --kernel 3x3 --filters 32",
             )
+        from convtool import bank
+
         loaded = bank.load([kernel])
         return plan(spec, shape, loaded.shape, filters=loaded.filters)
     size = parse_size(kernel)

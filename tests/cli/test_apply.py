@@ -17,7 +17,7 @@ RAMP = "1x3: -1 0 1"
 SUM9 = "3x3: 1 1 1 1 1 1 1 1 1"
 
 
-@pytest.fixture()
+@pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)

@@ -571,10 +571,32 @@ def test_kinds_of_tiff_that_nobody_reads():
 
 
 def test_sixteen_bit_colour_animations_are_refused():
-    from convtool.images import Metadata, encode, format_of
-
-    file = encode(np.stack([RGB16, RGB16]), format_of("png"), Metadata("PNG"))
+    control = struct.pack(">IIIIHHBB", 7, 5, 0, 0, 1, 10, 0, 0)
+    first = chunk(b"acTL", struct.pack(">II", 2, 0)), chunk(b"fcTL", bytes(4) + control)
+    file = samples.png(RGB16, *first)
+    at = file.index(b"IDAT") + 4
+    again = struct.pack(">I", 2) + file[at:-16]
+    second = chunk(b"fcTL", struct.pack(">I", 1) + control) + chunk(b"fdAT", again)
+    file = file[:-12] + second + file[-12:]
     assert "a 16-bit colour animation of 2 frames" in failure(file).message
+
+
+@pytest.mark.parametrize("greatest", [256, 1000, 4095, 65535])
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_white_of_a_deep_pixmap_becomes_65535(greatest, plain):
+    values = RGB16 % (greatest + 1)
+    values[0, 0] = greatest, 0, greatest // 2
+    head = f"P{3 if plain else 6}\n# by hand\n7 5\n{greatest}\n".encode()
+    words = " ".join(map(str, values.ravel())).encode()
+    found = read(head + (words if plain else values.astype(">u2").tobytes()))
+    np.testing.assert_array_equal(found.pixels[0], np.rint(values * (65535.0 / greatest)))
+    assert found.pixels[0, 0, 0].tolist()[:2] == [65535, 0]
+    assert found.header.depth is Depth.SIXTEEN
+
+
+@pytest.mark.parametrize("name", ["ppm 16-bit", "ppm 16-bit plain"])
+def test_a_deep_pixmap_cut_off(name):
+    assert failure(FILES[name][:-9]).message.startswith("it cannot be decoded: ")
 
 
 def test_other_formats_that_pillow_cuts_down_are_refused():

@@ -25,7 +25,7 @@ TABLE = {
     "gaussian": ((7, 7), 1, None, 1, [1], EVEN),
     "binomial": ((3, 3), 1, None, 1, [1], EVEN),
     "motion": ((1, 9), 1, None, 1, [1], ("eeen",)),
-    "disk": ((7, 7), 1, None, 1, [3], EVEN),
+    "disk": ((7, 7), 1, None, 1, [4], EVEN),
     "sharpen": ((3, 3), 1, None, 1, [2], EVEN),
     "unsharp": ((7, 7), 1, None, 1, [2], EVEN),
     "emboss": ((3, 3), 1, None, 1, [3], ("nnne",)),

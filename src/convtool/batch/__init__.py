@@ -18,7 +18,7 @@ from convtool.batch.model import (
     Target,
 )
 from convtool.batch.prepare import prepare
-from convtool.batch.run import refuse_terminal, run
+from convtool.batch.run import pretend, refuse_terminal, run
 
 __all__ = [
     "Done",
@@ -32,6 +32,7 @@ __all__ = [
     "Target",
     "expand",
     "prepare",
+    "pretend",
     "refuse_terminal",
     "run",
 ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from convtool import engine, images
 from convtool.bank import sums_of
 from convtool.batch.layout import response_axes
-from convtool.batch.model import Done, Event, Failed, Job, Request, Skipped, Target
+from convtool.batch.model import Done, Event, Failed, Job, Planned, Request, Skipped, Target
 from convtool.batch.remarks import Outcome, remarks
 from convtool.errors import ConvtoolError, ImageError, UsageError
 from convtool.geometry import Note, size_text
@@ -35,6 +35,12 @@ def run(
         yield event
         if fail_fast and isinstance(event, Failed):
             return
+
+
+def pretend(prepared: Iterable[Job | Failed]) -> Iterator[Event]:
+    """Yield what `run` would set out to do, and do nothing."""
+    for job in prepared:
+        yield job if isinstance(job, Failed) else Planned(job)
 
 
 def _attempt(request: Request, job: Job) -> Event:
@@ -132,7 +138,7 @@ def respond(
     filters = response_axes(settled, job.alpha)[1]
     y = y.reshape(*y.shape[:3], -1, filters)
     if job.alpha is AlphaMode.PREMULTIPLY:
-        cover = y[..., -1:, :] / np.array(sums_of(kernel), np.float32)
+        cover: NDArray[np.float32] = y[..., -1:, :] / np.array(sums_of(kernel)).astype(np.float32)
         y = images.unpremultiply(y[..., :-1, :], cover / np.float32(full))
         kept = cover[..., 0, :]
     y = activate(_biased(y, request), request.activation)

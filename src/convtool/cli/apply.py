@@ -6,16 +6,6 @@ import typer
 
 from convtool.cli import options
 from convtool.errors import UsageError
-from convtool.geometry import choice
-from convtool.terms import (
-    Activation,
-    AlphaMode,
-    Combine,
-    Depth,
-    EngineName,
-    MethodName,
-    RangeMode,
-)
 
 RESPONSES, OUTPUT, INPUTS, RUN = "Responses", "Output", "Inputs", "Run and report"
 
@@ -252,23 +242,23 @@ def apply(
     spec = options.geometry(stride, padding, dilation, groups, border, flip)
     if no_clobber and skip_existing:
         raise UsageError("--no-clobber and --skip-existing exclude each other")
-    words = {
-        "activation": choice(Activation, activation, "--activation"),
-        "combine": combine and choice(Combine, combine, "--combine"),
-        "range": range and choice(RangeMode, range, "--range"),
-        "alpha": choice(AlphaMode, alpha, "--alpha"),
-        "depth": depth and choice(Depth, depth, "--depth"),
-        "engine": choice(EngineName, engine, "--engine"),
-        "method": choice(MethodName, method, "--method"),
-    }
 
-    from convtool import bank, batch
+    # Here and not above: --help and usage errors need none of it.
+    from convtool import bank, batch, terms
+    from convtool.geometry import choice
     from convtool.report import events
 
     request = batch.Request(
         spec=spec,
         kernel=bank.load(kernel, normalize=normalize),
         bias=options.numbers(bias, "--bias"),
+        activation=choice(terms.Activation, activation, "--activation"),
+        combine=choice(terms.Combine, combine, "--combine") if combine else None,
+        range=choice(terms.RangeMode, range, "--range") if range else None,
+        alpha=choice(terms.AlphaMode, alpha, "--alpha"),
+        depth=choice(terms.Depth, depth, "--depth") if depth else None,
+        engine=choice(terms.EngineName, engine, "--engine"),
+        method=choice(terms.MethodName, method, "--method"),
         threads=threads,
         output=output,
         format=format,
@@ -276,7 +266,6 @@ def apply(
         max_pixels=max_pixels,
         no_clobber=no_clobber,
         skip_existing=skip_existing,
-        **words,
     )
     sources = batch.expand(inputs or [], recursive=recursive, files_from=files_from, null=null)
     prepared = batch.prepare(request, sources)
@@ -289,10 +278,7 @@ def apply(
     report = events.Report(
         request, len(sources), quiet=quiet, as_json=json, to_stderr=to_stdout, dry_run=dry_run
     )
-    if dry_run:
-        done = [batch.Planned(job) if isinstance(job, batch.Job) else job for job in prepared]
-    else:
-        if to_stdout:
-            batch.refuse_terminal()
-        done = batch.run(request, prepared, fail_fast=fail_fast)
-    raise typer.Exit(report.follow(done))
+    if to_stdout and not dry_run:
+        batch.refuse_terminal()
+    work = batch.pretend(prepared) if dry_run else batch.run(request, prepared, fail_fast=fail_fast)
+    raise typer.Exit(report.follow(work))

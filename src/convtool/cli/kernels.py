@@ -21,8 +21,8 @@ Examples:
   convtool kernels list --json
 
 \b
-A file NAME.toml in ~/.config/convtool/kernels is listed too, and goes before a
-preset of the same name.
+A file NAME.toml in ~/.config/convtool/kernels is listed too, and goes before
+a preset of the same name.
 """
 
 _SHOW_EXAMPLES = """\b

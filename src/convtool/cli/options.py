@@ -1,12 +1,13 @@
 """The options that several commands share, each defined once."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convtool.errors import UsageError
-from convtool.geometry import ConvSpec
-from convtool.terms import Op
+
+if TYPE_CHECKING:
+    from convtool.geometry import ConvSpec
 
 KERNEL, GEOMETRY = "Kernel", "Geometry"
 
@@ -57,10 +58,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a lin
 
 def geometry(
     stride: str, padding: str, dilation: str, groups: int, border: str, flip: bool
-) -> ConvSpec:
+) -> "ConvSpec":
     """Build the spec that the geometry options say."""
+    from convtool.geometry import ConvSpec
+
     return ConvSpec.of(
-        Op.CONV2D,
         stride=stride,
         padding=padding,
         dilation=dilation,

@@ -46,7 +46,7 @@ def compiled(function: Any) -> Any:
     """Compile with Numba, in parallel, keeping the machine code on disk where that is possible."""
     # Contraction allows fused multiply-adds. No other liberty of fast-math: NaN and infinity
     # must come through, and results must not depend on how loops are split.
-    options = {"parallel": True, "error_model": "numpy", "fastmath": {"contract"}}
+    options: Any = {"parallel": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
@@ -72,7 +72,7 @@ def convolve(
         [settled.rows.s, settled.cols.s, settled.rows.d, settled.cols.d, settled.cols.before],
         np.uintp,
     )
-    available = numba.config.NUMBA_NUM_THREADS
+    available = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     count = min(threads or available, available)
     bands = min(n * settled.rows.o, count * BANDS)
     arguments = (

@@ -1,9 +1,11 @@
 """The course of a batch: what was planned, what each image became, what failed."""
 
 import json
+import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 
 from convtool.batch import Done, Event, Failed, Job, Planned, Request, Skipped
@@ -72,7 +74,8 @@ class Report:
         """
         started = perf_counter()
         counts: Counter[str] = Counter()
-        with Progress(self.inputs, hidden=self.quiet or self.dry_run) as progress:
+        hidden = self.quiet or self.dry_run
+        with listening(hidden), Progress(self.inputs, hidden=hidden) as progress:
             for event in happening:
                 counts[type(event).__name__] += 1
                 with progress.aside():
@@ -125,6 +128,23 @@ class Report:
         if left:
             words.append(f"{left} not begun")
         return [(f"{', '.join(words)} in {seconds_text(seconds)}", DIM)]
+
+
+@contextmanager
+def listening(deaf: bool) -> Iterator[None]:
+    """Print what the engines log, such as that they compile, to standard error."""
+    logger = logging.getLogger("convtool")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    level = logger.level
+    if not deaf:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 class Progress:

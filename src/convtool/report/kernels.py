@@ -187,7 +187,8 @@ def _shape_text(kernel: Kernel) -> str:
     height, width = kernel.shape
     if height % 2 and width % 2:
         return f"{height}x{width}, on each channel by itself"
-    return f"{height}x{width}, on each channel; anchor at row {(height - 1) // 2}, column {(width - 1) // 2} (padding same)"
+    anchor = f"row {(height - 1) // 2}, column {(width - 1) // 2}"
+    return f"{height}x{width}, on each channel; anchor at {anchor} (padding same)"
 
 
 def _paragraph(heading: str, text: str) -> list[Line]:

@@ -4,8 +4,9 @@ import json
 import sys
 from collections.abc import Mapping
 
-from convtool.geometry import Axis, ConvPlan, Note, PaddingMode, size_text
+from convtool.geometry import Axis, ConvPlan, Note, size_text
 from convtool.report.lines import DIM, GOOD, WARN, Line, emit, entry
+from convtool.terms import PaddingMode
 
 # Notes that `padding_text` and `dropped_text` tell.
 TOLD_IN_PLACE = ("odd-padding", "dropped")
