@@ -138,7 +138,7 @@ def respond(
     filters = response_axes(settled, job.alpha)[1]
     y = y.reshape(*y.shape[:3], -1, filters)
     if job.alpha is AlphaMode.PREMULTIPLY:
-        cover: NDArray[np.float32] = y[..., -1:, :] / np.array(sums_of(kernel)).astype(np.float32)
+        cover = np.divide(y[..., -1:, :], sums_of(kernel), dtype=np.float32)
         y = images.unpremultiply(y[..., :-1, :], cover / np.float32(full))
         kept = cover[..., 0, :]
     y = activate(_biased(y, request), request.activation)

@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,7 +143,7 @@ def read(text: str, path: Path) -> tuple[Definition | None, list[Problem]]:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return None, [_syntax(str(error), text)]
-    reader = _Reader(table, Positions(text))
+    reader = _Reader(table, text)
     definition = reader.definition(path)
     problems = sorted(reader.problems, key=lambda problem: problem.line)
     return (None if problems else definition), problems
@@ -163,10 +164,16 @@ def _syntax(message: str, text: str) -> Problem:
 class _Reader:
     """Reads a table, and gathers problems instead of stopping at the first."""
 
-    def __init__(self, table: dict[str, Any], positions: Positions) -> None:
+    def __init__(self, table: dict[str, Any], text: str) -> None:
         self.table = table
-        self.positions = positions
+        self.text = text
         self.problems: list[Problem] = []
+        self.misspelt = False
+
+    @cached_property
+    def positions(self) -> Positions:
+        """Where the keys are, which only a file with problems needs to know."""
+        return Positions(self.text)
 
     def problem(self, place: tuple[str | int, ...], message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.positions.line(*place), message, hint))
@@ -205,6 +212,7 @@ class _Reader:
     ) -> None:
         for key in table:
             if key not in known:
+                self.misspelt = True
                 self.problem(
                     (*place, key), f"{key!r} is not a key of a kernel", did_you_mean(key, known)
                 )
@@ -300,6 +308,8 @@ class _Reader:
         tables = self.table.get("filters")
         if tables is None:
             if not any(key in self.table for key in _TAPS):
+                if self.misspelt:  # and the taps are there, under another name
+                    return (), ()
                 self.problem(
                     (),
                     "a kernel needs taps, [[filters]] or a formula, but there is none of them",

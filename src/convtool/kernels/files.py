@@ -1,7 +1,6 @@
 """Kernel files of every form → kernels; and what is wrong with one, by line."""
 
 import re
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,12 +192,16 @@ def _npy(path: Path) -> "NDArray[Any]":
 
 
 def _npz(path: Path, member: str) -> "NDArray[Any]":
+    import zipfile
+
     import numpy as np
 
-    read_bytes(path, 1)
+    if read_bytes(path, 2) != b"PK":
+        raise KernelError("this is not a .npz file", "numpy.savez writes one")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.files) if isinstance(archive, np.lib.npyio.NpzFile) else []
+        # Opened here, because np.load leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = list(archive.files)
             if not names:
                 raise KernelError("this .npz file holds no array", "numpy.savez writes one")
             if member and member not in names:
@@ -217,7 +220,7 @@ def _npz(path: Path, member: str) -> "NDArray[Any]":
 
 def _array_fault(error: Exception) -> KernelError:
     """Say in our words what NumPy found wrong."""
-    if re.search("object arrays|pickle", str(error), re.IGNORECASE):
+    if re.search("python object|object arrays|pickle", str(error), re.IGNORECASE):
         return KernelError(
             "arrays of Python objects are never opened, as that can run any code",
             "save the taps as float64",

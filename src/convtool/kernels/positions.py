@@ -68,9 +68,13 @@ class Positions:
 
     def line(self, *place: str | int) -> int:
         """Return the line of a place, or of the nearest thing around it; 1 if there is none."""
-        while place and place not in self._lines:
+        while place:
+            # What stands within counts too: [a.b] is where `a` begins.
+            within = [n for key, n in self._lines.items() if key[: len(place)] == place]
+            if within:
+                return min(within)
             place = place[:-1]
-        return self._lines.get(place, 1)
+        return 1
 
 
 def _parts(words: list[str]) -> Place:

@@ -1,6 +1,5 @@
 """What every reader of kernels shares: numbers, text, and faults that know their line."""
 
-import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,6 +57,8 @@ def number(token: str, line: int = 0) -> float:
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return a hint that names what was perhaps meant, or every choice."""
+    import difflib
+
     known = list(choices)
     close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     if close:

@@ -75,14 +75,16 @@ class Report:
         started = perf_counter()
         counts: Counter[str] = Counter()
         hidden = self.quiet or self.dry_run
-        with listening(hidden), Progress(self.inputs, hidden=hidden) as progress:
-            for event in happening:
-                counts[type(event).__name__] += 1
-                with progress.aside():
-                    self._print(event)
-                progress.advance()
-        if self.inputs > 1 and not self.quiet and not self.as_json:
-            emit([self._sum(counts, perf_counter() - started)], self.stream)
+        try:
+            with listening(hidden), Progress(self.inputs, hidden=hidden) as progress:
+                for event in happening:
+                    counts[type(event).__name__] += 1
+                    with progress.aside():
+                        self._print(event)
+                    progress.advance()
+        finally:  # an interrupted batch has its sum, too
+            if self.inputs > 1 and not self.quiet and not self.as_json:
+                emit([self._sum(counts, perf_counter() - started)], self.stream)
         return 1 if counts["Failed"] else 0
 
     def _print(self, event: Event) -> None:
