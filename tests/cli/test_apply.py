@@ -693,3 +693,17 @@ def test_version_and_help_in_a_module_run(capfd):
         ran = run(*command, "--help")
         assert ran.code == 0
         assert "Examples:" in ran.out
+
+
+def test_what_a_format_cannot_carry_is_said(here):
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save("a.png", noise(8, 9, 3), icc_profile=profile)
+    ran = applied("-k", "identity", "a.png")
+    with Image.open("a.identity.png") as image:
+        assert image.info["icc_profile"] == profile
+    assert "profile" not in ran.out
+    np.save("grey.npy", np.ones((1, 1, 3, 1)))
+    ran = applied("-k", "grey.npy", "-o", "out.png", "a.png")
+    assert "note: the RGB colour profile does not describe a grey picture" in ran.out

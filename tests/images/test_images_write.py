@@ -186,6 +186,16 @@ def test_profile_exif_and_resolution_are_carried(name, depth):
         assert found.exif == block
 
 
+@pytest.mark.parametrize("name", ["png", "tif"])
+@pytest.mark.parametrize("depth", [Depth.EIGHT, Depth.SIXTEEN])
+def test_nothing_is_made_up(name, depth):
+    needs_pyvips(name, 3, depth)
+    found = read(encode(batch(3, depth), format_of(name), PLAIN)).metadata
+    assert (found.icc, found.exif) == (None, None)
+    # libvips cannot leave out the resolution; its own is a pixel a millimetre.
+    assert found.dpi == (None if depth is Depth.EIGHT else pytest.approx((25.4, 25.4)))
+
+
 def test_maker_notes_pass_through_byte_for_byte():
     block = oriented(1) + bytes(range(256))
     for name in ("png", "jpg", "webp"):

@@ -82,20 +82,21 @@ def _do(request: Request, job: Job) -> Done:
     )
     pixels, opacity, clipped = _pixels(job, picture, colour, alpha)
     have_computed = perf_counter()
+    losses: tuple[str, ...] = ()
     for target in job.targets:
-        data = images.encode(
-            _part(job, pixels, opacity, target),
-            job.format,
-            _metadata(picture, target),
-            quality=request.quality,
+        part, metadata = _part(job, pixels, opacity, target), _metadata(picture, target)
+        losses = images.losses(
+            job.format, metadata, channels=part.shape[3], frames=part.shape[0], depth=job.depth
         )
+        data = images.encode(part, job.format, metadata, quality=request.quality)
         if target.path is None:
             _to_stdout(data)
         else:
             images.write_atomically(target.path, data)
     notes = (
         *job.notes,
-        *(Note("image", text) for text in picture.notes),
+        *(Note("converted", text) for text in picture.notes),
+        *(Note("not-carried", text) for text in losses),
         *remarks(job.plan, request.kernel, job.range, job.depth, _full(picture), outcome, clipped),
     )
     return Done(

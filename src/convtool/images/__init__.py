@@ -1,7 +1,7 @@
 """Files ⇄ NHWC batches: reading, writing, colour and alpha, value ranges."""
 
 from convtool.images.alpha import premultiply, sample, unpremultiply
-from convtool.images.formats import FORMATS, Format, check, format_of
+from convtool.images.formats import FORMATS, Format, check, format_of, losses
 from convtool.images.picture import MAX_PIXELS, Header, Metadata, Picture, full_scale
 from convtool.images.ranges import summary, to_pixels
 from convtool.images.read import probe, read
@@ -18,6 +18,7 @@ __all__ = [
     "encode",
     "format_of",
     "full_scale",
+    "losses",
     "premultiply",
     "probe",
     "read",

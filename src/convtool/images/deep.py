@@ -1,4 +1,4 @@
-"""Files that Pillow would cut down to 8 bits, read whole by libvips (the extra ``deep``)."""
+"""Files of more than 8 bits that Pillow would cut down, left to libvips (the extra ``deep``)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
@@ -8,12 +8,43 @@ from numpy.typing import NDArray
 
 from convtool.errors import ImageError
 from convtool.images import exif
-from convtool.images.picture import Header
+from convtool.images.picture import Header, depth_of
 from convtool.terms import Depth
 
+CLASSIC_TIFF = 2**32 - 2**24  # bytes of pixels; what is larger needs offsets of 64 bits
 INSTALL = "pip install 'convtool[deep]'"
 
 _DTYPES = {Depth.EIGHT: np.uint8, Depth.SIXTEEN: np.uint16, Depth.FLOAT: np.float32}
+_INCH = 25.4  # libvips counts pixels a millimetre
+
+
+def require(doing: str, name: str, channels: int, depth: Depth) -> Any:
+    """Return pyvips, or raise an ImageError that says what it is needed for.
+
+    Parameters
+    ----------
+    doing : str
+        ``"read"`` or ``"written"``.
+    name : str
+        The format.
+    channels : int
+        Channels of a pixel, alpha counted.
+    depth : Depth
+        How a channel is stored.
+    """
+    try:
+        import pyvips
+    except (ImportError, OSError):  # OSError: pyvips is there, but no libvips
+        kind = "float" if depth is Depth.FLOAT else f"{depth}-bit"
+        hint = INSTALL
+        if doing == "written":
+            hint += ", or write a .npy file" if depth is Depth.FLOAT else ", or use --depth 8"
+        raise ImageError(
+            f"a {kind} {name} of {channels} channels is {doing} by pyvips, which is not "
+            "installed; Pillow alone would cut it down to 8 bits or cannot handle it",
+            hint,
+        ) from None
+    return pyvips
 
 
 def read(fp: BinaryIO, header: Header, indices: Sequence[int], turn: int) -> NDArray[Any]:
@@ -40,15 +71,7 @@ def read(fp: BinaryIO, header: Header, indices: Sequence[int], turn: int) -> NDA
     ImageError
         When pyvips is not installed.
     """
-    try:
-        import pyvips
-    except (ImportError, OSError):  # OSError: pyvips is there, but no libvips
-        kind = "float" if header.depth is Depth.FLOAT else f"{header.depth}-bit"
-        raise ImageError(
-            f"a {kind} {header.format} of {header.shape[-1]} channels is read by pyvips, which is "
-            "not installed; Pillow alone would cut it down to 8 bits or cannot read it",
-            INSTALL,
-        ) from None
+    pyvips = require("read", header.format, header.shape[-1], header.depth)
     load: Callable[..., Any] = {
         "PNG": pyvips.Image.pngload_buffer,
         "TIFF": pyvips.Image.tiffload_buffer,
@@ -68,3 +91,55 @@ def read(fp: BinaryIO, header: Header, indices: Sequence[int], turn: int) -> NDA
             raise ImageError(f"libvips finds {frame.shape} where the tags say {header.shape[1:]}")
         pixels[n] = frame
     return pixels
+
+
+def write(
+    pixels: NDArray[Any],
+    name: str,
+    *,
+    icc: bytes | None,
+    block: bytes | None,
+    dpi: tuple[float, float] | None,
+) -> bytes:
+    """Return a PNG file of one picture, or a TIFF file of one page a picture.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (N, H, W, C) of uint16 or float32, contiguous, in this machine's byte order.
+    name : str
+        ``"PNG"`` or ``"TIFF"``.
+    icc, block, dpi : optional
+        Colour profile, EXIF (which libvips writes into PNG alone) and pixels an inch. Without a
+        resolution libvips writes its own, 25.4 pixels an inch.
+
+    Raises
+    ------
+    ImageError
+        When pyvips is not installed.
+    """
+    frames, height, width, channels = pixels.shape
+    depth = depth_of(pixels.dtype)
+    pyvips = require("written", name, channels, depth)
+    whole = depth is Depth.SIXTEEN
+    image = pyvips.Image.new_from_memory(
+        pixels.tobytes(), width, frames * height, channels, "ushort" if whole else "float"
+    )
+    grey, colour = ("grey16", "rgb16") if whole else ("b-w", "scrgb")
+    options = {"xres": dpi[0] / _INCH, "yres": dpi[1] / _INCH} if dpi else {}
+    image = image.copy(interpretation=grey if channels <= 2 else colour, **options)
+    if icc:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    if name == "PNG":
+        if block:
+            image.set_type(pyvips.GValue.blob_type, "exif-data", exif.for_jpeg(block))
+        # Left to itself, libvips makes up an EXIF block where there is none.
+        keep = "exif,icc" if block else "icc"
+        png: bytes = image.pngsave_buffer(bitdepth=16, filter="up", keep=keep)
+        return png
+    if frames > 1:
+        image.set_type(pyvips.GValue.gint_type, "page-height", height)
+    predictor = "horizontal" if whole else "float"
+    big = pixels.nbytes > CLASSIC_TIFF
+    tiff: bytes = image.tiffsave_buffer(compression="deflate", predictor=predictor, bigtiff=big)
+    return tiff

@@ -96,11 +96,21 @@ def packed(tags: dict[int, Any]) -> bytes | None:
     return bare(exif.tobytes()) if tags else None
 
 
-def unpacked(block: bytes) -> dict[int, Any]:
-    """Return the descriptive tags of a block."""
+def for_tiff(block: bytes | None) -> Image.Exif:
+    """Return the descriptive tags of a block as Pillow's TIFF writer wants them.
+
+    What cannot be understood counts as empty.
+    """
     exif = Image.Exif()
-    exif.load(_PREFIX + block)
-    return descriptive(exif)
+    try:
+        exif.load(_PREFIX + (block or b""))
+        kept = packed(descriptive(exif))
+    except (OSError, SyntaxError, ValueError, LookupError, struct.error):
+        kept = None
+    found = Image.Exif()
+    if kept:
+        found.load(_PREFIX + kept)
+    return found
 
 
 def for_jpeg(block: bytes) -> bytes:

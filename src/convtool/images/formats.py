@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 
 from convtool.errors import ImageError
+from convtool.images import deep
+from convtool.images.picture import Metadata
 from convtool.terms import Depth
 
 _8 = frozenset({Depth.EIGHT})
 _8_16 = frozenset({Depth.EIGHT, Depth.SIXTEEN})
 _ALL = frozenset(Depth)
+
+JPEG_EXIF = 65533 - 6  # bytes that fit into one marker behind its prefix
+_SPACES = {b"RGB ": "RGB", b"GRAY": "grey"}  # in the header of a colour profile
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,10 @@ class Format:
         The greatest height and width, in pixels.
     widens : bool
         Whether grey is written as RGB of three equal channels.
-    note : str
-        What is lost in it, for the report.
+    timed : bool
+        Whether it keeps how long each frame is shown.
+    described : bool
+        Whether it has a place for EXIF and a colour profile.
     """
 
     name: str
@@ -44,27 +51,30 @@ class Format:
     frames: bool = False
     largest: int = 2**31 - 1
     widens: bool = False
-    note: str = ""
+    timed: bool = False
+    described: bool = False
 
 
 FORMATS = (
-    Format("PNG", (".png", ".apng"), depths=_8_16, alpha=True, frames=True),
-    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), largest=65500),
-    Format("TIFF", (".tif", ".tiff"), depths=_ALL, alpha=True, frames=True),
-    Format("WEBP", (".webp",), alpha=True, frames=True, largest=16383, widens=True),
-    Format("BMP", (".bmp", ".dib")),
-    Format("PGM", (".pgm",), depths=_8_16, colours=frozenset({1})),
-    Format("PPM", (".ppm",), depths=_8_16, widens=True),
-    Format("PNM", (".pnm",), depths=_8_16),
+    Format("PNG", (".png", ".apng"), _8_16, alpha=True, frames=True, timed=True, described=True),
+    Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), largest=65500, described=True),
+    Format("TIFF", (".tif", ".tiff"), _ALL, alpha=True, frames=True, described=True),
     Format(
-        "GIF",
-        (".gif",),
+        "WEBP",
+        (".webp",),
         alpha=True,
         frames=True,
-        largest=65535,
-        note="a GIF frame holds 256 colours, and alpha as all or nothing",
+        largest=16383,
+        widens=True,
+        timed=True,
+        described=True,
     ),
-    Format("NPY", (".npy",), depths=_ALL, colours=frozenset(), alpha=True, frames=True),
+    Format("BMP", (".bmp", ".dib")),
+    Format("PGM", (".pgm",), _8_16, colours=frozenset({1})),
+    Format("PPM", (".ppm",), _8_16, widens=True),
+    Format("PNM", (".pnm",), _8_16),
+    Format("GIF", (".gif",), alpha=True, frames=True, largest=65535, timed=True),
+    Format("NPY", (".npy",), _ALL, colours=frozenset(), alpha=True, frames=True),
 )
 
 
@@ -136,3 +146,75 @@ def check(format: Format, *, channels: int, alpha: bool, depth: Depth, frames: i
             f"{name} holds one picture, but there are {frames} frames",
             "put {frame} into the output name, or write a .png, .tif, .webp or .gif file",
         )
+    if frames > 1 and name == "PNG" and depth is Depth.SIXTEEN:
+        # Pillow compares frames in 8 bits, and would drop what differs below.
+        raise ImageError(
+            f"a PNG animation holds 8 bits a channel, not 16, but there are {frames} frames",
+            "write a .tif file, put {frame} into the output name, or use --depth 8",
+        )
+    if by_libvips(format, channels, depth):
+        deep.require("written", name, channels, depth)
+
+
+def by_libvips(format: Format, channels: int, depth: Depth) -> bool:
+    """Whether libvips writes it: of more than 8 bits Pillow writes grey alone."""
+    return format.name in ("PNG", "TIFF") and channels > 1 and depth is not Depth.EIGHT
+
+
+def describes(icc: bytes | None, format: Format, channels: int) -> bool:
+    """Whether a colour profile is for the channels that are written."""
+    grey = channels <= 2 and not format.widens
+    return icc is not None and icc[16:20] == (b"GRAY" if grey else b"RGB ")
+
+
+def losses(
+    format: Format,
+    metadata: Metadata,
+    *,
+    channels: int,
+    frames: int,
+    depth: Depth = Depth.EIGHT,
+) -> tuple[str, ...]:
+    """Return what the format cannot carry of a picture, a sentence each.
+
+    Parameters
+    ----------
+    format : Format
+        As `format_of` returns it.
+    metadata : Metadata
+        The input's.
+    channels : int
+        Channels of a pixel, alpha counted.
+    frames : int
+        How many pictures go into one file.
+    depth : Depth
+        How a channel is stored.
+
+    Examples
+    --------
+    >>> losses(format_of("bmp"), Metadata("PNG", exif=b"MM"), channels=3, frames=1)
+    ('BMP has no place for EXIF, which is left out',)
+    """
+    name, block, icc = format.name, metadata.exif, metadata.icc
+    found = []
+    if name == "GIF" and channels > 1:
+        found.append("a GIF frame holds at most 256 colours")
+    if name == "GIF" and channels in (2, 4):
+        found.append("a GIF holds alpha as all or nothing")
+    if icc and not format.described:
+        found.append(f"{name} has no place for a colour profile, which is left out")
+    elif icc and not describes(icc, format, channels):
+        space = _SPACES.get(icc[16:20]) or icc[16:20].decode("ascii", "replace").strip()
+        what = "a grey" if channels <= 2 and not format.widens else "an RGB"
+        found.append(f"the {space} colour profile does not describe {what} picture and is left out")
+    if block and not format.described:
+        found.append(f"{name} has no place for EXIF, which is left out")
+    elif block and name == "JPEG" and len(block) > JPEG_EXIF:
+        found.append(f"EXIF of {len(block)} bytes is left out: a JPEG holds at most {JPEG_EXIF}")
+    elif block and name == "TIFF" and by_libvips(format, channels, depth):
+        found.append("EXIF is left out: libvips does not write it into a TIFF")
+    if metadata.durations and frames > 1 and not format.timed:
+        found.append(f"{name} has no place for the timing of an animation, which is left out")
+    elif len(metadata.durations) > 1 and frames == 1:
+        found.append("the timing of the animation is left out, as each frame is a file by itself")
+    return tuple(found)

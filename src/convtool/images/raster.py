@@ -6,7 +6,6 @@ which way up, who decodes. `load` only carries it out, so what is probed is what
 
 import io
 import re
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -15,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
+from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
 
 from convtool.errors import ImageError
-from convtool.images import deep, exif, png, pnm, tiff
+from convtool.images import deep, exif, headers
 from convtool.images.picture import Header, Metadata, Picture
 from convtool.terms import Depth
 
@@ -56,7 +56,8 @@ class Survey:
     turn : int
         The orientation that is still to be applied.
     target : str
-        The Pillow mode of the frames, ``"deep"`` when libvips reads them, ``"pnm"`` when we do.
+        The Pillow mode of the frames, ``"deep"`` when libvips reads them, ``"ppm"`` for
+        16-bit colour that Pillow reads as grey.
     tags : Directory, optional
         The first page's, of a TIFF file.
     notes : tuple of str
@@ -65,7 +66,7 @@ class Survey:
 
     header: Header
     metadata: Metadata
-    image: Image.Image | None
+    image: ImageFile | None
     indices: Sequence[int]
     turn: int
     target: str
@@ -84,13 +85,13 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
         When it is no image.
     """
     head = fp.read(64)
-    if size := _webp_size(head):
+    if size := headers.webp_size(head):
         limit(1, *size[::-1], max_pixels)  # its decoder takes the memory when it is opened
     fp.seek(0)
-    if head.startswith(tiff.MAGICS):
+    if head.startswith(headers.TIFF_MAGICS):
         return _survey_tiff(fp, max_pixels)
     # Before Pillow looks, which takes a PNG cut off in its header for no image at all.
-    facts = png.facts(fp) if head.startswith(png.MAGIC) else None
+    facts = headers.png_facts(fp) if head.startswith(headers.PNG_MAGIC) else None
     fp.seek(0)
     image = Image.open(fp)
     kind = _FORMATS.get(image.format or "", image.format or "")
@@ -124,8 +125,8 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
             image.info["transparency"] *= 255 // ((1 << facts.bits) - 1)
         if facts.transparent and not alpha:
             alpha, channels = True, channels + 1
-    elif kind == "PNM" and pnm.deep(fp):
-        target, depth = "pnm", Depth.SIXTEEN
+    elif kind == "PNM" and headers.deep_ppm(image):
+        target, depth = "ppm", Depth.SIXTEEN
     else:
         _refuse_degrading(image, kind, head, fp)
     if target == "I;16" and alpha:
@@ -149,13 +150,11 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
 def load(plan: Survey, fp: BinaryIO) -> Picture:
     """Decode the pixels of a surveyed file."""
     metadata, notes = plan.metadata, list(plan.notes)
-    if plan.target == "pnm":
-        head = pnm.deep(fp)
-        assert head is not None
-        return Picture(plan.header, pnm.read(fp, head), metadata, plan.notes)
+    if plan.target == "ppm":
+        return Picture(plan.header, _deep_ppm(plan, fp), metadata, plan.notes)
     if plan.target == "deep":
         pixels = deep.read(fp, plan.header, plan.indices, plan.turn)
-        if plan.tags is not None and plan.tags.get(Base.PhotometricInterpretation) == tiff.CMYK:
+        if plan.tags is not None and plan.tags.get(Base.PhotometricInterpretation) == headers.CMYK:
             notes.append("CMYK was converted to RGB")
             metadata = replace(metadata, icc=_srgb())
         return Picture(plan.header, pixels, metadata, tuple(notes))
@@ -195,10 +194,10 @@ def limit(frames: int, height: int, width: int, max_pixels: int) -> None:
 
 def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
     """Survey a TIFF file by its tags: Pillow does not tell what it drops."""
-    pages = tiff.pages(fp)
+    pages = headers.tiff_pages(fp)
     if not pages:
         raise ImageError("the file is truncated: no page of the TIFF can be found")
-    layouts = [tiff.layout(tags) for _, tags in pages]
+    layouts = [headers.tiff_layout(tags) for _, tags in pages]
     first, tags = layouts[0], pages[0][1]
     limit(len(pages), first.height, first.width, max_pixels)
     for n, one in enumerate(layouts):
@@ -210,7 +209,7 @@ def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
                 "split the file into its pages first",
             )
     fp.seek(0)
-    image: Image.Image | None
+    image: ImageFile | None
     try:
         image = Image.open(fp)
         image.seek(pages[0][0])
@@ -235,7 +234,7 @@ def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
         target, alpha, depth = "deep", first.alpha, first.depth
         channels, turn = first.colours + alpha, first.turn
         block = Image.Exif()
-        block.endian, block.bigtiff = ("<" if tags.prefix == b"II" else ">"), tiff.is_big(fp)
+        block.endian, block.bigtiff = ("<" if tags.prefix == b"II" else ">"), headers.is_bigtiff(fp)
         block.load_from_fp(fp, tags.offset)
     else:
         target, alpha = _target(image, "TIFF")
@@ -247,7 +246,7 @@ def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
         "TIFF",
         icc=tags.get(Base.InterColorProfile),
         exif=exif.packed(exif.descriptive(block)),
-        dpi=_dpi(tiff.dpi_of(tags)),
+        dpi=_dpi(headers.tiff_dpi(tags)),
     )
     indices = [index for index, _ in pages]
     return Survey(header, metadata, image, indices, turn, target, tags, notes)
@@ -268,6 +267,24 @@ def _depth(target: str, kind: str) -> Depth:
     return Depth.FLOAT if target in ("I", "F") else Depth.EIGHT
 
 
+def _deep_ppm(plan: Survey, fp: BinaryIO) -> NDArray[np.uint16]:
+    """Return the pixels of a 16-bit colour PPM.
+
+    Pillow decodes 16 bits in grey alone, and the libvips of the extra ``deep`` knows no PPM. But
+    the samples of a colour PPM stand in the file as those of a grey one three times as wide.
+    """
+    found = None if plan.image is None else headers.deep_ppm(plan.image)
+    assert found is not None
+    greatest, start = found
+    _, height, width, channels = plan.header.shape
+    fp.seek(0)
+    kind = b"P2" if fp.read(2) == b"P3" else b"P5"
+    fp.seek(start)
+    head = b"%s %d %d %d\n" % (kind, channels * width, height, greatest)
+    with Image.open(io.BytesIO(head + fp.read())) as grey:
+        return np.asarray(grey).astype(np.uint16).reshape(plan.header.shape)
+
+
 def _converted(
     image: Image.Image, plan: Survey, icc: bytes | None, notes: list[str]
 ) -> tuple[NDArray[Any], bytes | None]:
@@ -283,7 +300,7 @@ def _converted(
         return grey, icc
     if target == "I" and plan.header.depth is Depth.FLOAT:
         whole = np.asarray(image)[..., None]
-        if plan.tags is not None and tiff.layout(plan.tags).unsigned:
+        if plan.tags is not None and headers.tiff_layout(plan.tags).unsigned:
             whole = whole.view(np.uint32)  # Pillow keeps the bits but takes them as signed
         if np.any((whole > _EXACT_IN_FLOAT32) | (whole < -_EXACT_IN_FLOAT32)):
             notes.append("32-bit integers were read as float32, those above 2^24 rounded")
@@ -372,17 +389,3 @@ def _dpi(value: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return (across, down) if 0 < across < 1e6 and 0 < down < 1e6 else None
-
-
-def _webp_size(head: bytes) -> tuple[int, int] | None:
-    """Return width and height of a WebP file's canvas."""
-    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
-        return None
-    if head[12:16] == b"VP8X":
-        across, down = head[24:27] + b"\0", head[27:30] + b"\0"
-        return struct.unpack("<I", across)[0] + 1, struct.unpack("<I", down)[0] + 1
-    if head[12:16] == b"VP8L":
-        (bits,) = struct.unpack_from("<I", head, 21)
-        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
-    across, down = struct.unpack_from("<HH", head, 26)
-    return across & 0x3FFF, down & 0x3FFF

@@ -111,8 +111,8 @@ class Report:
         return lines + note_lines(self._new(notes))
 
     def _new(self, notes: tuple[Note, ...]) -> tuple[Note, ...]:
-        fresh = tuple(note for note in notes if note.code not in self._told)
-        self._told.update(note.code for note in fresh)
+        fresh = tuple(note for note in notes if _kind(note) not in self._told)
+        self._told.update(map(_kind, fresh))
         return fresh
 
     def _sum(self, counts: Counter[str], seconds: float) -> Line:
@@ -130,6 +130,11 @@ class Report:
         if left:
             words.append(f"{left} not begun")
         return [(f"{', '.join(words)} in {seconds_text(seconds)}", DIM)]
+
+
+def _kind(note: Note) -> str:
+    """Say what two notes share of which one is enough: their code, where numbers may differ."""
+    return note.message if note.code in ("converted", "not-carried") else note.code
 
 
 @contextmanager
