@@ -302,7 +302,7 @@ def test_names_that_are_none():
 def test_the_choice_says_why():
     small = plan(ConvSpec.of(), (1, 64, 64, 3), (3, 3))
     large = plan(ConvSpec.of(), (4, 4000, 4000, 3), (3, 3))
-    many = plan(ConvSpec.of(), (8, 56, 56, 64), (3, 3, 64, 64))
+    many = plan(ConvSpec.of(), (16, 56, 56, 64), (3, 3, 64, 64))
     assert choose(small).engine is EngineName.NUMPY
     assert "110592 multiply-adds are done before Numba is loaded" in choose(small).reason
     assert choose(small, macs=10**9).engine is EngineName.CPU
