@@ -1,11 +1,17 @@
-"""Files ⇄ NHWC batches: reading, writing, colour and alpha, value ranges."""
+"""Files ⇄ NHWC batches: reading, writing, colour and alpha, value ranges.
 
-from convtool.images.alpha import premultiply, sample, unpremultiply
-from convtool.images.formats import FORMATS, Format, check, format_of, losses
-from convtool.images.picture import MAX_PIXELS, Header, Metadata, Picture, full_scale
-from convtool.images.ranges import summary, to_pixels
-from convtool.images.read import probe, read
-from convtool.images.write import encode, write_atomically
+The names are imported when they are first used: a header is looked at without NumPy.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convtool.images.alpha import premultiply, sample, unpremultiply
+    from convtool.images.formats import FORMATS, Format, check, format_of, losses
+    from convtool.images.picture import MAX_PIXELS, Header, Metadata, Picture, full_scale
+    from convtool.images.ranges import summary, to_pixels
+    from convtool.images.reader import probe, read
+    from convtool.images.write import encode, write_atomically
 
 __all__ = [
     "FORMATS",
@@ -28,3 +34,21 @@ __all__ = [
     "unpremultiply",
     "write_atomically",
 ]
+
+_PLACES = {
+    "alpha": ("premultiply", "sample", "unpremultiply"),
+    "formats": ("FORMATS", "Format", "check", "format_of", "losses"),
+    "picture": ("MAX_PIXELS", "Header", "Metadata", "Picture", "full_scale"),
+    "ranges": ("summary", "to_pixels"),
+    "reader": ("probe", "read"),
+    "write": ("encode", "write_atomically"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"convtool.images.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

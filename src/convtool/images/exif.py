@@ -4,11 +4,13 @@ A block is held as the bare TIFF structure, without the ``Exif\\0\\0`` that JPEG
 """
 
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import IFD, Base
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PREFIX = b"Exif\0\0"
 
@@ -58,7 +60,7 @@ def turned_shape(height: int, width: int, turn: int) -> tuple[int, int]:
     return (width, height) if turn >= 5 else (height, width)
 
 
-def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+def turned(pixels: "NDArray[Any]", turn: int) -> "NDArray[Any]":
     """Return (H, W, C) pixels the right way up, as a view.
 
     ::

@@ -1,12 +1,12 @@
 """What a picture is on its way through the program: a header, pixels, and what is carried along."""
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from typing import TYPE_CHECKING, Any
 
 from convtool.terms import Depth
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 MAX_PIXELS = 500_000_000
 
@@ -81,24 +81,27 @@ class Picture:
     """
 
     header: Header
-    pixels: NDArray[Any]
+    pixels: "NDArray[Any]"
     metadata: Metadata
     notes: tuple[str, ...] = ()
 
 
-def full_scale(kind: Depth | DTypeLike) -> float:
+def full_scale(kind: "Depth | DTypeLike") -> float:
     """Return the value that stands for white.
 
     Examples
     --------
+    >>> import numpy as np
     >>> full_scale(Depth.SIXTEEN), full_scale(np.uint8), full_scale(np.float64)
     (65535.0, 255.0, 1.0)
     """
     return _FULL_SCALE[kind if isinstance(kind, Depth) else depth_of(kind)]
 
 
-def depth_of(dtype: DTypeLike) -> Depth:
+def depth_of(dtype: "DTypeLike") -> Depth:
     """Return the depth that arrays of `dtype` count as; of integers only uint16 is 16-bit."""
+    import numpy as np
+
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
         return Depth.FLOAT

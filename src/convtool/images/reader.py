@@ -10,9 +10,11 @@ from typing import BinaryIO
 from PIL import UnidentifiedImageError
 
 from convtool.errors import ImageError
-from convtool.images import npy, raster
+from convtool.images import survey
 from convtool.images.guard import guarded
 from convtool.images.picture import MAX_PIXELS, Header, Picture
+
+_NPY = b"\x93NUMPY"
 
 _MAGICS = {
     "PNG": re.compile(rb"\x89PNG"),
@@ -51,10 +53,12 @@ def probe(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS)
     """
     with _opened(source, name) as fp:
         if _is_npy(fp):
+            from convtool.images import npy
+
             header = npy.probe(fp)
-            raster.limit(*header.shape[:3], max_pixels)
+            survey.limit(*header.shape[:3], max_pixels)
             return header
-        return raster.survey(fp, max_pixels).header
+        return survey.survey(fp, max_pixels).header
 
 
 def read(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -79,16 +83,19 @@ def read(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS) 
     ImageError
         When it cannot be read whole. The message does not begin with the name.
     """
+    # Only here: what reads no pixels starts without NumPy.
+    from convtool.images import decode, npy
+
     with _opened(source, name) as fp:
         if _is_npy(fp):
-            raster.limit(*npy.probe(fp).shape[:3], max_pixels)
+            survey.limit(*npy.probe(fp).shape[:3], max_pixels)
             fp.seek(0)
             return npy.read(fp)
-        return raster.load(raster.survey(fp, max_pixels), fp)
+        return decode.load(survey.survey(fp, max_pixels), fp)
 
 
 def _is_npy(fp: BinaryIO) -> bool:
-    found = fp.read(len(npy.MAGIC)) == npy.MAGIC
+    found = fp.read(len(_NPY)) == _NPY
     fp.seek(0)
     return found
 

@@ -1,25 +1,22 @@
-"""Image files → NHWC: first a survey of the header, then the pixels, as the survey says.
+"""The header of an image file → everything that it can decide, without NumPy and without pixels.
 
-`survey` decides everything that a header can decide: size, channels, alpha, depth, which frames,
-which way up, who decodes. `load` only carries it out, so what is probed is what is read.
+`survey` settles size, channels, alpha, depth, which frames, which way up, and who decodes;
+`decode` only carries it out, so what is probed is what is read.
 """
 
-import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
 
 from convtool.errors import ImageError
-from convtool.images import deep, exif, headers
-from convtool.images.picture import Header, Metadata, Picture
+from convtool.images import exif, headers
+from convtool.images.picture import Header, Metadata
 from convtool.terms import Depth
 
 # Formats whose frames are pictures of one subject; the layers, sizes and previews that other
@@ -34,9 +31,6 @@ _TARGETS = {
 }  # fmt: skip
 _TRANSPARENT = {"L": "LA", "RGB": "RGBA", "I;16": "I;16"}
 _CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I": 1, "F": 1, "I;16": 1}
-_DTYPES = {Depth.EIGHT: np.uint8, Depth.SIXTEEN: np.uint16, Depth.FLOAT: np.float32}
-
-_EXACT_IN_FLOAT32 = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -147,39 +141,6 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
     return Survey(header, metadata, image, indices, turn, target, notes=notes)
 
 
-def load(plan: Survey, fp: BinaryIO) -> Picture:
-    """Decode the pixels of a surveyed file."""
-    metadata, notes = plan.metadata, list(plan.notes)
-    if plan.target == "ppm":
-        return Picture(plan.header, _deep_ppm(plan, fp), metadata, plan.notes)
-    if plan.target == "deep":
-        pixels = deep.read(fp, plan.header, plan.indices, plan.turn)
-        if plan.tags is not None and plan.tags.get(Base.PhotometricInterpretation) == headers.CMYK:
-            notes.append("CMYK was converted to RGB")
-            metadata = replace(metadata, icc=_srgb())
-        return Picture(plan.header, pixels, metadata, tuple(notes))
-
-    image = plan.image
-    assert image is not None
-    shape = plan.header.shape
-    pixels = np.empty(shape, _DTYPES[plan.header.depth])
-    durations = []
-    for n, index in enumerate(plan.indices):
-        if index > 0 or shape[0] > 1:
-            image.seek(index)
-        upright = exif.turned_shape(image.height, image.width, plan.turn)
-        if upright != shape[1:3]:
-            raise _unequal(n, upright, shape[1:3])
-        image.load()
-        if "duration" in image.info:
-            durations.append(round(image.info["duration"]))
-        frame, icc = _converted(image, plan, metadata.icc, notes)
-        pixels[n] = exif.turned(frame, plan.turn)
-    if len(durations) == shape[0] > 1:
-        metadata = replace(metadata, durations=tuple(durations))
-    return Picture(plan.header, pixels, replace(metadata, icc=icc), tuple(dict.fromkeys(notes)))
-
-
 def limit(frames: int, height: int, width: int, max_pixels: int) -> None:
     """Raise an ImageError when the pixels claimed are more than are wanted."""
     claimed = frames * height * width
@@ -202,7 +163,7 @@ def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
     limit(len(pages), first.height, first.width, max_pixels)
     for n, one in enumerate(layouts):
         if (one.height, one.width) != (first.height, first.width):
-            raise _unequal(n, (one.height, one.width), (first.height, first.width))
+            raise unequal(n, (one.height, one.width), (first.height, first.width))
         if one != first:
             raise ImageError(
                 f"the pages must be of one kind, but page 0 has {first} and page {n} {one}",
@@ -267,87 +228,6 @@ def _depth(target: str, kind: str) -> Depth:
     return Depth.FLOAT if target in ("I", "F") else Depth.EIGHT
 
 
-def _deep_ppm(plan: Survey, fp: BinaryIO) -> NDArray[np.uint16]:
-    """Return the pixels of a 16-bit colour PPM.
-
-    Pillow decodes 16 bits in grey alone, and the libvips of the extra ``deep`` knows no PPM. But
-    the samples of a colour PPM stand in the file as those of a grey one three times as wide.
-    """
-    found = None if plan.image is None else headers.deep_ppm(plan.image)
-    assert found is not None
-    greatest, start = found
-    _, height, width, channels = plan.header.shape
-    fp.seek(0)
-    kind = b"P2" if fp.read(2) == b"P3" else b"P5"
-    fp.seek(start)
-    head = b"%s %d %d %d\n" % (kind, channels * width, height, greatest)
-    with Image.open(io.BytesIO(head + fp.read())) as grey:
-        return np.asarray(grey).astype(np.uint16).reshape(plan.header.shape)
-
-
-def _converted(
-    image: Image.Image, plan: Survey, icc: bytes | None, notes: list[str]
-) -> tuple[NDArray[Any], bytes | None]:
-    """Return the loaded frame as (H, W, C), and the profile that its colours are in."""
-    mode, target = image.mode, plan.target
-    if target == "I;16":
-        grey = np.asarray(image).astype(np.uint16)[..., None]
-        if plan.tags is not None and plan.tags.get(Base.PhotometricInterpretation) == 0:
-            grey = 65535 - grey  # white is zero, which Pillow turns round in 8 bits only
-        if plan.header.alpha:
-            clear = grey == image.info["transparency"]
-            grey = np.concatenate([grey, np.where(clear, 0, 65535).astype(np.uint16)], axis=-1)
-        return grey, icc
-    if target == "I" and plan.header.depth is Depth.FLOAT:
-        whole = np.asarray(image)[..., None]
-        if plan.tags is not None and headers.tiff_layout(plan.tags).unsigned:
-            whole = whole.view(np.uint32)  # Pillow keeps the bits but takes them as signed
-        if np.any((whole > _EXACT_IN_FLOAT32) | (whole < -_EXACT_IN_FLOAT32)):
-            notes.append("32-bit integers were read as float32, those above 2^24 rounded")
-        else:
-            notes.append("integers of more than 8 bits were read as float32")
-        return whole, icc
-    if mode == "CMYK" and icc and icc[16:20] == b"CMYK":
-        image = _through_profile(image, io.BytesIO(icc))
-        notes.append("CMYK was converted to RGB through its ICC profile")
-        icc = _srgb()
-    elif mode == "CMYK":
-        notes.append("CMYK was converted to RGB by the plain formula, as it has no ICC profile")
-        icc = None
-    elif mode == "LAB":
-        image = _through_profile(image, "LAB")
-        notes.append("LAB was converted to RGB")
-        icc = _srgb()
-    elif mode in ("YCbCr", "HSV"):
-        notes.append(f"{mode} was converted to RGB")
-    frame = np.asarray(image if image.mode == target else image.convert(target))
-    return (frame if frame.ndim == 3 else frame[..., None]), icc
-
-
-def _through_profile(image: Image.Image, source: io.BytesIO | str) -> Image.Image:
-    """Return the picture in sRGB; `source` is a profile's bytes or a name of LittleCMS."""
-    from PIL import ImageCms
-
-    profile = ImageCms.createProfile("LAB") if source == "LAB" else source
-    result = ImageCms.profileToProfile(
-        image,
-        ImageCms.ImageCmsProfile(profile),
-        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
-        # What print and photo programs do by default: white stays white, black becomes black.
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        outputMode="RGB",
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    assert result is not None
-    return result
-
-
-def _srgb() -> bytes:
-    from PIL import ImageCms
-
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
 def _refuse_degrading(image: Image.Image, kind: str, head: bytes, fp: BinaryIO) -> None:
     """Raise an ImageError for the other formats that Pillow would cut down to 8 bits."""
     bits = 8
@@ -374,7 +254,8 @@ def _refuse_degrading(image: Image.Image, kind: str, head: bytes, fp: BinaryIO) 
         )
 
 
-def _unequal(n: int, size: tuple[int, ...], first: tuple[int, ...]) -> ImageError:
+def unequal(n: int, size: tuple[int, ...], first: tuple[int, ...]) -> ImageError:
+    """Say that frame `n` is not of the first one's size; both (height, width)."""
     return ImageError(
         f"the frames of a file must be of one size, but frame 0 is {first[0]}x{first[1]} and "
         f"frame {n} {size[0]}x{size[1]} (height x width)",
