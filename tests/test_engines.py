@@ -293,8 +293,13 @@ def test_names_that_are_none():
     x, k = np.ones((1, 4, 4, 1)), np.ones((3, 3))
     assert "engine must be one of auto, numpy, cpu" in refused(UsageError, x, k, engine="gpu")
     assert "method must be one of auto, direct, gemm" in refused(UsageError, x, k, method="fast")
-    assert "dtype must be float32, uint8" in refused(UsageError, x, k, dtype="int8")
-    assert "threads must be at least 1, but is 0" in refused(UsageError, x, k, threads=0)
+    for dtype in ("int8", "what", None, int):
+        assert "dtype must be float32, uint8" in refused(UsageError, x, k, dtype=dtype)
+    assert conv2d(x, k, dtype=np.uint8).dtype == np.uint8
+    for threads in (0, 1.5):
+        message = refused(UsageError, x, k, threads=threads)
+        assert message == f"threads must be a whole number of at least 1, but is {threads}"
+    assert "engine must be a word, not None" in refused(UsageError, x, k, engine=None)
     message = refused(EngineError, x, k, engine="numpy", method="direct")
     assert message == "the engine numpy does not have the method direct, only gemm"
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from math import ceil
 
+import numpy as np
 import pytest
 
 from convtool.errors import GeometryError, UsageError
@@ -110,6 +111,12 @@ def test_fit_is_the_smallest_pad_that_ends_on_the_border_over_a_box():
         else:
             with pytest.raises(GeometryError, match="padding fit has no solution"):
                 forward_axis(i, k, s, d, PaddingMode.FIT)
+
+
+def test_fit_of_a_large_stride_is_answered_at_once():
+    for i, k, s in ((1000, 3, 100_000), (1000, 4, 100_001), (10**8, 2, 10**9 + 1)):
+        with pytest.raises(GeometryError, match="no solution"):
+            forward_axis(i, k, s, 1, PaddingMode.FIT)
 
 
 def test_transposed_sizes_are_those_that_the_convolution_brings_back_over_a_box():
@@ -304,10 +311,12 @@ def test_channels_and_groups_that_do_not_go_together():
     assert plan(ConvSpec.of(groups=2), (1, 8, 8, 4), (3, 3, 2, 8)).output_shape[3] == 8
     message, hint = refused(shape=(1, 8, 8, 4), kernel=(3, 3, 2, 8), groups=3)
     assert message.startswith("groups must divide the input channels, but 3 does not divide 4 (im")
-    assert hint == "groups that divide: 1, 2 or 4"
+    assert hint == "groups that divide both: 1, 2 or 4; this kernel goes with 2"
     message, hint = refused(shape=(1, 8, 8, 6), kernel=(3, 3, 2, 8), groups=3)
     assert message.startswith("groups must divide the filters, but 3 does not divide 8")
-    assert hint == "groups that divide: 1 or 2"
+    assert hint == "groups that divide both: 1 or 2"
+    message, hint = refused(shape=(1, 8, 8, 6), kernel=(1, 1, 2, 6), groups=4)
+    assert hint == "groups that divide both: 1, 2, 3 or 6; this kernel goes with 3"
     message, hint = refused(kernel=(3, 3), groups=2)
     assert "groups must be 1 or 3, not 2" in message
     assert "4 axes (HWIO)" in hint
@@ -367,6 +376,8 @@ def test_paddings_are_read_from_text_and_from_numbers():
         (2, explicit, (2, 2, 2, 2)),
         ((2, 1), explicit, (2, 2, 1, 1)),
         (((1, 2), (3, 4)), explicit, (1, 2, 3, 4)),
+        (np.array([[1, 2], [3, 4]]), explicit, (1, 2, 3, 4)),
+        (np.array([2, 1]), explicit, (2, 2, 1, 1)),
     ]:
         assert Padding.parse(given) == Padding(mode, amounts)
     assert str(Padding.parse("1,2,3,4")) == "1,2,3,4"
@@ -396,6 +407,8 @@ def test_sizes_and_pairs_are_read():
     ("options", "message"),
     [
         ({"stride": 0}, "stride must be at least 1, but is 0"),
+        ({"stride": np.array([0, 2])}, "stride must be at least 1, but is 0x2"),
+        ({"border": 0}, "border must be a word such as edge, not 0"),
         ({"stride": "0x2"}, "stride must be at least 1, but is 0x2"),
         ({"stride": "2x"}, "stride must be a whole number or HxW, not '2x'"),
         ({"stride": (1, 2, 3)}, "stride must be one number or two (height, width), not 3 numbers"),

@@ -133,20 +133,12 @@ def normalized(kernel: Kernel) -> Kernel:
     """
     import numpy as np
 
-    weights = kernel.weights
-    sums = sums_of(kernel)
-    for f, total in enumerate(sums):
-        if abs(total) < 1e-9 * np.abs(weights).sum():
+    for f, total in enumerate(kernel.sums):
+        if total == 0:
             raise KernelError(
                 f"the taps of filter {f} of {kernel.name} sum to zero, which no factor makes 1",
                 "leave out --normalize; --range signed or stretch shows such responses",
             )
-    per_filter = np.asarray(sums)
-    scaled = weights / (per_filter[:, None, None] if len(kernel.shape) == 2 else per_filter)
+    sums = np.array(kernel.sums)
+    scaled = kernel.weights / (sums[:, None, None] if len(kernel.shape) == 2 else sums)
     return replace(kernel, make=lambda: scaled)
-
-
-def sums_of(kernel: Kernel) -> tuple[float, ...]:
-    """Return the sum of the taps of each filter."""
-    axes = (1, 2) if len(kernel.shape) == 2 else (0, 1, 2)
-    return tuple(float(total) for total in kernel.weights.sum(axis=axes))

@@ -33,6 +33,10 @@ class GeometryError(ConvtoolError):
     """Sizes, channels, stride, padding, dilation or groups that do not go together."""
 
 
+class ChannelError(GeometryError):
+    """Input channels that the kernel does not take."""
+
+
 class KernelError(ConvtoolError):
     """A kernel that cannot be found, read or used."""
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from math import ceil
 from typing import NamedTuple, SupportsIndex, TypeVar
 
-from convtool.errors import GeometryError, UsageError
+from convtool.errors import ChannelError, GeometryError, UsageError
 from convtool.terms import BorderMode, Op, PaddingMode
 
 Pair = tuple[int, int]
@@ -25,6 +25,12 @@ Shape = tuple[int, int, int, int]
 AxisPadding = PaddingMode | Pair
 PairLike = SupportsIndex | Sequence[SupportsIndex] | str
 PaddingLike = SupportsIndex | Sequence[SupportsIndex] | Sequence[Sequence[SupportsIndex]] | str
+
+# What a person needs who gave too little.
+_LEAST = {
+    "stride": "use 1 or more: the output has floor((i + padding - k_eff) / stride) + 1 pixels",
+    "dilation": "use 1 or more: a kernel of k covers (k - 1) · dilation + 1 pixels",
+}
 
 AXES = ("height", "width")
 LINES = ("row", "column")
@@ -43,6 +49,8 @@ def size_text(shape: Sequence[int]) -> str:
 
 def choice(kind: type[E], text: str, what: str) -> E:
     """Find the member of `kind` that `text` names, in any case."""
+    if not isinstance(text, str):
+        raise UsageError(f"{what} must be a word, not {text!r}")
     try:
         return kind(text.strip().lower().replace("_", "-"))
     except ValueError:
@@ -100,17 +108,19 @@ def parse_pair(value: PairLike, name: str, *, least: int = 1) -> Pair:
             )
         numbers = [int(part) for part in value.lower().split("x")]
     else:
-        numbers = _integers(value if isinstance(value, Sequence) else [value], name)
+        numbers = _integers(value if isinstance(value, Iterable) else [value], name)
     if len(numbers) not in (1, 2):
         raise UsageError(
             f"{name} must be one number or two (height, width), not {len(numbers)} numbers"
         )
     if min(numbers) < least:
-        raise UsageError(f"{name} must be at least {least}, but is {size_text(numbers)}")
+        wrong = numbers[0] if len(set(numbers)) == 1 else size_text(numbers)
+        raise UsageError(f"{name} must be at least {least}, but is {wrong}", _LEAST.get(name, ""))
     return numbers[0], numbers[-1]
 
 
-def _integers(values: Sequence[object], name: str) -> list[int]:
+def _integers(values: Iterable[object], name: str) -> list[int]:
+    values = list(values)
     if any(isinstance(value, bool) or not hasattr(value, "__index__") for value in values):
         raise UsageError(f"{name} must be made of whole numbers, not {values!r}")
     return [operator.index(value) for value in values]  # type: ignore[arg-type]
@@ -143,13 +153,15 @@ class Padding(NamedTuple):
             return value
         if isinstance(value, str):
             return cls._parse_text(value)
-        if isinstance(value, Sequence) and any(isinstance(part, Sequence) for part in value):
-            if [len(part) if isinstance(part, Sequence) else 1 for part in value] != [2, 2]:
+        parts = list(value) if isinstance(value, Iterable) else [value]
+        if any(isinstance(part, Iterable) for part in parts):
+            pairs = [list(part) if isinstance(part, Iterable) else [part] for part in parts]
+            if [len(pair) for pair in pairs] != [2, 2]:
                 raise UsageError(
                     f"padding must be ((top, bottom), (left, right)), not {value!r}",
                     "or a number, (height, width), or one of valid, same, same-lower, full, fit",
                 )
-            amounts = _integers([n for part in value for n in part], "padding")  # type: ignore[union-attr]
+            amounts = _integers([n for pair in pairs for n in pair], "padding")
         else:
             h, w = parse_pair(value, "padding", least=0)  # type: ignore[arg-type]
             amounts = [h, h, w, w]
@@ -211,6 +223,8 @@ class Border(NamedTuple):
         """Read ``zero``, ``constant:V``, ``edge``, ``reflect``, ``symmetric`` or ``wrap``."""
         if isinstance(value, Border):
             return value
+        if not isinstance(value, str):
+            raise UsageError(f"border must be a word such as edge, not {value!r}")
         word, colon, number = value.partition(":")
         if word.strip().lower() == BorderMode.CONSTANT:
             try:
@@ -373,9 +387,19 @@ def same_pads(i: int, k: int, s: int, d: int, *, lower: bool = False) -> Pair:
 
 
 def fit_pad(i: int, k: int, s: int, d: int) -> int | None:
-    """Smallest p < i, on both sides, with which the last window ends on the border; or None."""
+    """Smallest p < i, on both sides, with which the last window ends on the border; or None.
+
+    That is: i + 2p - k_eff is a multiple of s, and not negative.
+    """
     span = i - effective_kernel(k, d)
-    return next((p for p in range(i) if span + 2 * p >= 0 and (span + 2 * p) % s == 0), None)
+    if s % 2 == 0 and span % 2:
+        return None
+    # 2p = -span modulo s: divide by 2, which for an odd s is to multiply by (s + 1) / 2.
+    period = s if s % 2 else s // 2
+    remainder = -span * (s + 1) // 2 % period if s % 2 else -span // 2 % period
+    least = max(0, ceil(-span / 2))
+    p = least + (remainder - least) % period
+    return p if p < i else None
 
 
 def forward_axis(
@@ -455,7 +479,7 @@ def _no_fit(i: int, k: int, s: int, d: int, axis: str) -> GeometryError:
 
 def _near(n: int, works: Callable[[int], int | None]) -> list[str]:
     """Return the nearest number below and above `n` that works, where there are any."""
-    below = next((m for m in range(n - 1, 0, -1) if works(m) is not None), None)
+    below = next((m for m in range(n - 1, max(n - 100, 0), -1) if works(m) is not None), None)
     above = next((m for m in range(n + 1, n + 100) if works(m) is not None), None)
     return [str(m) for m in (below, above) if m is not None]
 
@@ -717,6 +741,12 @@ class ConvPlan(NamedTuple):
         return ReceptiveField().through(self.rows, self.cols)
 
 
+def across_channels(size: Sequence[int], channels: int, groups: int, filters: int) -> Shape:
+    """Return the HWIO shape of `filters` filters of (kh, kw), each across its group's channels."""
+    kh, kw = size
+    return kh, kw, max(channels // groups, 1), filters
+
+
 def plan(
     spec: ConvSpec, input_shape: Sequence[int], kernel_shape: Sequence[int], *, filters: int = 1
 ) -> ConvPlan:
@@ -822,14 +852,16 @@ def _channels(
     if c % groups or kernel_shape[3] % groups:
         what, count = ("the input channels", c) if c % groups else ("the filters", kernel_shape[3])
         divisors = [g for g in range(1, count + 1) if c % g == 0 and kernel_shape[3] % g == 0]
+        fitting = [g for g in divisors if spec.op is Op.CONV2D and given * g == c]
         raise GeometryError(
             f"groups must divide {what}, but {groups} does not divide {count} {where}",
-            f"groups that divide: {_either(divisors)}",
+            f"groups that divide both: {_either(divisors)}"
+            + (f"; this kernel goes with {fitting[0]}" if fitting else ""),
         )
     if takes != c:
         fits = c // given if spec.op is Op.CONV2D and c % given == 0 else 0
         times = f"{given} x {groups} groups = {takes}" if groups > 1 else f"{takes}"
-        raise GeometryError(
+        raise ChannelError(
             f"the kernel takes {times} input channels, but the images have {c} {where}",
             f"groups {fits} would fit"
             if fits and out % fits == 0

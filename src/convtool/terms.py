@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+# The most pixels, over all frames, that an image may claim before it is asked whether it is meant.
+MAX_PIXELS = 500_000_000
+
 
 class Op(StrEnum):
     """Which operator; conv2d_transpose is the adjoint (gradient) of conv2d."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convtool import images
-from convtool.bank import sums_of
 from convtool.batch.model import Request, Source
 from convtool.batch.naming import is_folder
 from convtool.errors import UsageError
@@ -29,12 +28,9 @@ def settle_alpha(request: Request, header: Header) -> AlphaMode | None:
                 "use --alpha keep or drop",
             )
         return AlphaMode.KEEP if asked is AlphaMode.AUTO else asked
-    if request.combination is Combine.GRID and asked is AlphaMode.AUTO:
-        return AlphaMode.DROP
     if asked is AlphaMode.AUTO:
-        sums = sums_of(kernel)
-        return AlphaMode.PREMULTIPLY if all(abs(s) > 1e-6 for s in sums) else AlphaMode.KEEP
-    if asked is AlphaMode.PREMULTIPLY and any(abs(s) <= 1e-6 for s in sums_of(kernel)):
+        return AlphaMode.PREMULTIPLY if all(kernel.sums) else AlphaMode.KEEP
+    if asked is AlphaMode.PREMULTIPLY and not all(kernel.sums):
         raise UsageError(
             f"--alpha premultiply needs filters whose taps do not sum to zero; those of "
             f"{kernel.name} do",
@@ -49,6 +45,15 @@ def output_suffix(request: Request) -> str | None:
     if output in (None, "-") or output.endswith("{ext}") or is_folder(output):
         return None
     return Path(output).suffix
+
+
+def holds_frames(form: Format, target: str, header: Header) -> bool:
+    """Say whether an output is for several pictures.
+
+    A .png is taken for one picture, although it can be animated, unless the input is such a one.
+    """
+    still = form.name == "PNG" and header.format != "PNG" and not target.endswith(".apng")
+    return form.frames and not still
 
 
 def output_format(request: Request, source: Source, header: Header) -> Format:
@@ -92,43 +97,56 @@ def settle_depth(
 
 @dataclass(frozen=True)
 class Arranged:
-    """How the responses are laid out as images: (N, H, W, channels), once for each part."""
+    """How the responses are laid out as images.
+
+    Parameters
+    ----------
+    shape : (N, H, W, C)
+        Of all the responses together, alpha counted.
+    parts : int
+        How many images they make.
+    colours : int
+        Channels of each image, without alpha.
+    alpha : bool
+        Whether each image has alpha.
+    """
 
     shape: Shape
     parts: int
-    channels_per_image: int
+    colours: int
     alpha: bool
 
 
-def arrange(
-    request: Request, header: Header, settled: ConvPlan, alpha: AlphaMode | None, form: Format
-) -> Arranged:
+def arrange(request: Request, settled: ConvPlan, alpha: AlphaMode | None, form: Format) -> Arranged:
     """Lay out responses: one channel is a grey image, three are RGB, others one image per filter.
 
     A .npy holds all channels, unless the output's name tells filters apart.
     """
     n, h, w, _ = settled.output_shape
-    groups, filters = response_axes(settled, alpha)
-    keeps = alpha in (AlphaMode.KEEP, AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
+    channels, filters = response_axes(settled, alpha)
     if request.combination is Combine.GRID:
         h, w = grid_shape(filters, h, w)
-    channels, parts, each = groups, 1, groups
-    if request.combination is Combine.EACH:
-        channels = groups * filters
-        each = channels
-        split = "{filter" in (request.output or "")
-        if split or (form.name != "NPY" and channels not in (1, 3)):
-            parts = filters if groups in (1, 3) or form.name == "NPY" else channels
-            each = channels // parts
-    elif form.name != "NPY" and groups not in (1, 3):
-        parts, each = groups, 1
-    keeps = keeps and (settled.per_channel or each in (1, 3))
-    return Arranged((n, h, w, channels + keeps), parts, each, keeps)
+    elif request.combination is Combine.EACH:
+        channels *= filters
+    else:
+        filters = 1
+    apart = "{filter" in (request.output or "")
+    fits = form.name == "NPY" or channels in (1, 3)
+    parts = 1
+    if request.combination is Combine.EACH and (apart or not fits):
+        parts = filters
+    if form.name != "NPY" and channels // parts not in (1, 3):
+        parts = channels  # two, or more than three, channels of one filter are no picture
+    colours = channels // parts
+    kept = alpha in (AlphaMode.KEEP, AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
+    # Feature maps have no colours that an alpha could belong to.
+    has_alpha = kept and (settled.per_channel or (parts == 1 and colours in (1, 3)))
+    return Arranged((n, h, w, channels + has_alpha), parts, colours, has_alpha)
 
 
 def response_axes(settled: ConvPlan, alpha: AlphaMode | None) -> tuple[int, int]:
-    """Return (K, F): F filters on each of K colour channels, or groups of channels."""
+    """Return (K, F): F filters on each of K colour channels; K is 1 for filters across channels."""
     if settled.per_channel:
         together = alpha in (AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
         return settled.input_shape[3] - together, settled.filters
-    return settled.groups, settled.filters // settled.groups
+    return 1, settled.filters

@@ -8,9 +8,16 @@ from convtool.errors import ConvtoolError
 from convtool.geometry import ConvPlan, ConvSpec, Note, Shape
 from convtool.images import Format, Header
 from convtool.kernels import Kernel
-from convtool.terms import Activation, AlphaMode, Combine, Depth, EngineName, MethodName, RangeMode
-
-DEFAULT_MAX_PIXELS = 500_000_000
+from convtool.terms import (
+    MAX_PIXELS,
+    Activation,
+    AlphaMode,
+    Combine,
+    Depth,
+    EngineName,
+    MethodName,
+    RangeMode,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class Request:
     output: str | None = None
     format: str | None = None
     quality: int | None = None
-    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_pixels: int = MAX_PIXELS
+    kernel_files: tuple[Path, ...] = ()
     no_clobber: bool = False
     skip_existing: bool = False
 
@@ -98,6 +106,8 @@ class Job:
         How responses become pixels, and where they go.
     output_shape : (N, H, W, C)
         After combining, alpha counted.
+    has_alpha : bool
+        Whether the last of these channels is alpha.
     parts : int
         How many images the responses make.
     targets : tuple of Target
@@ -114,10 +124,11 @@ class Job:
     depth: Depth
     format: Format
     output_shape: Shape
+    has_alpha: bool
     parts: int
     targets: tuple[Target, ...]
     choice: Choice
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Note, ...]
 
 
 @dataclass(frozen=True)

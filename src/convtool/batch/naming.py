@@ -4,8 +4,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import Formatter
 
-from convtool.batch.model import Job, Request, Source, Target
+from convtool.batch.model import Failed, Job, Request, Source, Target
 from convtool.errors import UsageError
 from convtool.images import Format
 
@@ -18,19 +19,10 @@ def is_folder(output: str) -> bool:
 
 
 def targets_of(
-    request: Request,
-    source: Source,
-    index: int,
-    parts: int,
-    form: Format,
-    frames: int,
+    request: Request, source: Source, index: int, *, parts: int, frames: int, form: Format
 ) -> Iterator[Target]:
     """Name the outputs of one input: `parts` images, of `frames` frames each."""
-    template = request.output
-    if template is None:
-        template = "-" if source.path is None else "{parent}/{stem}.{kernel}{ext}"
-        if parts > 1 and template != "-":
-            template = "{parent}/{stem}.{kernel}.{filter}{ext}"
+    template = _template(request, source, parts)
     if template == "-":
         if parts > 1:
             raise UsageError(
@@ -39,36 +31,57 @@ def targets_of(
             )
         yield Target(None)
         return
-    if is_folder(template):
-        name = "{stem}.{kernel}.{filter}{ext}" if parts > 1 else "{stem}.{kernel}{ext}"
-        template = os.path.join(template, source.inside, name)
     if parts > 1 and "{filter" not in template:
         raise UsageError(
             f"the responses make {parts} images, but the output name {template} has no {{filter}}",
             "put {filter} in the name, or use --combine grid, or write one .npy",
         )
-    by_frame = "{frame" in template
-    if frames > 1 and not by_frame and not form.frames:
-        raise UsageError(
-            f"{source.name} has {frames} frames and {form.name} holds one picture, but the "
-            f"output name {template} has no {{frame}}",
-            "put {frame} in the name, or write .gif, .webp, .tif or .npy",
-        )
-    path = source.path or Path("stdin")
     split = parts > 1 or "{filter" in template
-    for frame in range(frames) if by_frame else [None]:
+    for frame in range(frames) if "{frame" in template else [None]:
         for part in range(parts) if split else [None]:
-            name = fill(
-                template,
-                stem=path.stem,
-                ext=path.suffix or form.suffixes[0],
-                parent=str(path.parent),
-                kernel=safe(request.kernel.name),
-                index=index,
-                frame=frame or 0,
-                filter=part or 0,
-            )
+            name = _named(template, request, source, index, form, frame or 0, part or 0)
             yield Target(Path(name), frame, part)
+
+
+def fixed_target(request: Request, source: Source, index: int) -> Target | None:
+    """Name the output that a source would have, were it readable; None where that is open."""
+    template = _template(request, source, 1)
+    if template == "-":
+        return None
+    return Target(Path(_named(template, request, source, index, None, 0, 0)))
+
+
+def _template(request: Request, source: Source, parts: int) -> str:
+    many = ".{filter}" if parts > 1 else ""
+    name = f"{{stem}}.{{kernel}}{many}{{ext}}"
+    if request.output is None:
+        return "-" if source.path is None else f"{{parent}}/{name}"
+    if is_folder(request.output):
+        inside = str(source.inside).replace("{", "{{").replace("}", "}}")
+        return os.path.join(request.output, inside, name)
+    return request.output
+
+
+def _named(
+    template: str,
+    request: Request,
+    source: Source,
+    index: int,
+    form: Format | None,
+    frame: int,
+    part: int,
+) -> str:
+    path = source.path or Path("stdin")
+    return fill(
+        template,
+        stem=path.stem,
+        ext=path.suffix or (form.suffixes[0] if form else ""),
+        parent=str(path.parent),
+        kernel=safe(request.kernel.name),
+        index=index,
+        frame=frame,
+        filter=part,
+    )
 
 
 def fill(template: str, **values: object) -> str:
@@ -82,35 +95,54 @@ def fill(template: str, **values: object) -> str:
         ) from None
 
 
+def fields_of(template: str) -> list[str]:
+    """Return the names in braces."""
+    try:
+        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise UsageError(
+            f"the output name {template} cannot be read: {error}",
+            "a field is closed with }, and a brace itself is {{ or }}",
+        ) from None
+
+
 def safe(name: str) -> str:
     """Make a kernel's name fit for a file name."""
     return re.sub(r"[^\w.+=-]+", "-", name)
 
 
-def check_paths(jobs: Sequence[Job]) -> None:
-    """Refuse outputs on inputs and outputs on each other, links looked through."""
-    inputs = {}
-    for job in jobs:
-        if job.source.path is not None:
-            inputs[_identity(job.source.path)] = job.source.name
+def check_paths(request: Request, prepared: Sequence[Job | Failed]) -> None:
+    """Refuse outputs on inputs, on kernels and on each other, links looked through.
+
+    Inputs that cannot be read count too: they are not to be lost.
+    """
+    kept = {_identity(path): f"the kernel {path}" for path in request.kernel_files}
+    for one in prepared:
+        if one.source.path is not None:
+            kept[_identity(one.source.path)] = f"the input {one.source.name}"
     taken: dict[object, str] = {}
-    for job in jobs:
-        for target in job.targets:
+    for index, one in enumerate(prepared):
+        if isinstance(one, Job):
+            targets = one.targets
+        else:
+            fixed = fixed_target(request, one.source, index)
+            targets = (fixed,) if fixed else ()
+        for target in targets:
             if target.path is None:
                 continue
             identity = _identity(target.path)
-            if identity in inputs:
+            if identity in kept:
                 raise UsageError(
-                    f"the output {target.path} is the input {inputs[identity]}",
+                    f"the output {target.path} is {kept[identity]}",
                     "choose another name with -o, for example -o '{parent}/{stem}.{kernel}{ext}'",
                 )
             if identity in taken:
                 raise UsageError(
                     f"two outputs would be written to {target.path}: from {taken[identity]} and "
-                    f"from {job.source.name}",
+                    f"from {one.source.name}",
                     "tell them apart with {stem}, {parent}, {index}, {frame} or {filter} in -o",
                 )
-            taken[identity] = job.source.name
+            taken[identity] = one.source.name
 
 
 def _identity(path: Path) -> object:

@@ -1,16 +1,26 @@
 """Before the work: every header read, every plan, type and path settled."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from convtool import engine, images
-from convtool.batch.layout import arrange, output_format, output_suffix, settle_alpha, settle_depth
+from convtool.batch.layout import (
+    arrange,
+    holds_frames,
+    output_format,
+    output_suffix,
+    settle_alpha,
+    settle_depth,
+)
 from convtool.batch.model import Failed, Job, Request, Source
-from convtool.batch.naming import FIELDS, check_paths, targets_of
-from convtool.errors import ConvtoolError, EngineError, GeometryError, ImageError, UsageError
-from convtool.geometry import plan
+from convtool.batch.naming import FIELDS, check_paths, fields_of, targets_of
+from convtool.errors import ChannelError, ConvtoolError, EngineError, ImageError, UsageError
+from convtool.geometry import ConvPlan, Note, plan
+from convtool.images import Header
 from convtool.terms import AlphaMode
+
+T = TypeVar("T")
 
 
 def prepare(request: Request, sources: Sequence[Source]) -> list[Job | Failed]:
@@ -28,24 +38,28 @@ def prepare(request: Request, sources: Sequence[Source]) -> list[Job | Failed]:
         whatever the input is.
     """
     _check_request(request, sources)
-    prepared: list[Job | Failed] = []
-    for index, source in enumerate(sources):
-        try:
-            prepared.append(_prepare_one(request, source, index))
-        except (UsageError, EngineError):
-            raise
-        except ConvtoolError as error:
-            prepared.append(Failed(source, error))
-    jobs = [job for job in prepared if isinstance(job, Job)]
-    check_paths(jobs)
+    settled = [_attempt(_settle, request, source) for source in sources]
     # The engine is chosen for all the work together: loading Numba pays once for every image.
-    macs = sum(job.plan.macs for job in jobs)
-    return [
-        replace(job, choice=engine.choose(job.plan, request.engine, request.method, macs=macs))
-        if isinstance(job, Job)
-        else job
-        for job in prepared
+    macs = sum(one.plan.macs for one in settled if isinstance(one, _Settled))
+    prepared = [
+        one if isinstance(one, Failed) else _attempt(_job, request, one, index, macs)
+        for index, one in enumerate(settled)
     ]
+    check_paths(request, prepared)
+    return prepared
+
+
+def _attempt(
+    step: Callable[..., T], request: Request, subject: "Source | _Settled", *more: int
+) -> T | Failed:
+    """Take a step for one input; what is wrong with that input alone is its failure."""
+    source = subject if isinstance(subject, Source) else subject.source
+    try:
+        return step(request, subject, *more)
+    except (UsageError, EngineError):
+        raise
+    except ConvtoolError as error:
+        return Failed(source, error)
 
 
 def _check_request(request: Request, sources: Sequence[Source]) -> None:
@@ -55,8 +69,7 @@ def _check_request(request: Request, sources: Sequence[Source]) -> None:
             f"--bias takes one number or one per filter: {request.kernel.name} has {filters} "
             f"filters, but {len(bias)} numbers are given"
         )
-    if request.threads is not None and request.threads < 1:
-        raise UsageError(f"--threads must be at least 1, but is {request.threads}")
+    engine.check_threads(request.threads)
     _check_output(request)
     if request.output == "-" and len(sources) > 1:
         raise UsageError(
@@ -66,28 +79,36 @@ def _check_request(request: Request, sources: Sequence[Source]) -> None:
 
 
 def _check_output(request: Request) -> None:
-    for name in re.findall(r"{([^}:]*)", request.output or ""):
+    for name in fields_of(request.output or ""):
         if name not in FIELDS:
             raise UsageError(
                 f"the output name has {{{name}}}, which is nothing",
                 "what can stand there: " + " ".join(f"{{{field}}}" for field in FIELDS),
             )
-    suffix = output_suffix(request)
-    try:
-        if suffix is not None:
-            images.format_of(suffix)
-        if request.format:
-            images.format_of(request.format)
-    except ImageError as error:
-        raise UsageError(error.message, error.hint) from None
     if request.format and request.output not in (None, "-"):
         raise UsageError(
             "--format is for standard output; a file's name says its own format",
             "end the output name in .png, .jpg, .tif, .webp, .npy, …",
         )
+    for named in (output_suffix(request), request.format):
+        try:
+            if named is not None:
+                images.format_of(named)
+        except ImageError as error:
+            raise UsageError(error.message, error.hint) from None
 
 
-def _prepare_one(request: Request, source: Source, index: int) -> Job:
+@dataclass(frozen=True)
+class _Settled:
+    """An input whose header is read and whose convolution is planned."""
+
+    source: Source
+    header: Header
+    alpha: AlphaMode | None
+    plan: ConvPlan
+
+
+def _settle(request: Request, source: Source) -> _Settled:
     header = images.probe(source.content, source.name, max_pixels=request.max_pixels)
     kernel, alpha = request.kernel, settle_alpha(request, header)
     n, h, w, channels = header.shape
@@ -95,33 +116,54 @@ def _prepare_one(request: Request, source: Source, index: int) -> Job:
         channels -= 1
     try:
         settled = plan(request.spec, (n, h, w, channels), kernel.shape, filters=kernel.filters)
-    except GeometryError as error:
-        if header.alpha and channels == header.shape[3] and "channels" in error.message:
-            error = GeometryError(error.message, f"{error.hint}, or --alpha drop")
-        raise error from None
-    result_format = output_format(request, source, header)
-    arranged = arrange(request, header, settled, alpha, result_format)
-    targets = tuple(targets_of(request, source, index, arranged.parts, result_format, n))
-    depth, mode, notes = settle_depth(request, header, result_format)
+    except ChannelError as error:
+        if header.alpha and channels == header.shape[3]:
+            raise ChannelError(error.message, f"{error.hint}, or --alpha drop") from None
+        raise
+    return _Settled(source, header, alpha, settled)
+
+
+def _job(request: Request, settled: _Settled, index: int, macs: int) -> Job:
+    source, header, alpha = settled.source, settled.header, settled.alpha
+    frames = header.shape[0]
+    form = output_format(request, source, header)
+    arranged = arrange(request, settled.plan, alpha, form)
+    depth, mode, notes = settle_depth(request, header, form)
+    targets = tuple(
+        targets_of(request, source, index, parts=arranged.parts, frames=frames, form=form)
+    )
+    together = frames if targets[0].frame is None else 1
+    if together > 1 and not holds_frames(form, targets[0].name, header):
+        raise UsageError(
+            f"{source.name} has {frames} frames and {form.name} holds one picture, but the "
+            f"output name {targets[0].name} has no {{frame}}",
+            "put {frame} in the name, or write .gif, .webp, .apng, .tif or .npy",
+        )
     images.check(
-        result_format,
-        channels=arranged.channels_per_image + arranged.alpha,
+        form,
+        channels=arranged.colours + arranged.alpha,
         alpha=arranged.alpha,
         depth=depth,
-        frames=1 if targets[0].frame is not None else n,
+        frames=together,
     )
+    if alpha not in (None, AlphaMode.DROP) and not arranged.alpha:
+        alpha = AlphaMode.DROP
+        notes += (
+            Note("alpha-dropped", "feature maps have no alpha: that of the input is left out"),
+        )
     return Job(
-        source,
-        header,
-        settled,
-        alpha,
-        request.combination,
-        mode,
-        depth,
-        result_format,
-        arranged.shape,
-        arranged.parts,
-        targets,
-        engine.choose(settled, request.engine, request.method),
-        (*settled.notes, *notes),
+        source=source,
+        header=header,
+        plan=settled.plan,
+        alpha=alpha,
+        combine=request.combination,
+        range=mode,
+        depth=depth,
+        format=form,
+        output_shape=arranged.shape,
+        has_alpha=arranged.alpha,
+        parts=arranged.parts,
+        targets=targets,
+        choice=engine.choose(settled.plan, request.engine, request.method, macs=macs),
+        notes=(*settled.plan.notes, *notes),
     )

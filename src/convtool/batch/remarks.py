@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convtool.bank import sums_of
-from convtool.geometry import ConvPlan, Note
+from convtool.batch.model import Job
+from convtool.geometry import Note
+from convtool.images import Clipped
 from convtool.kernels import Kernel
-from convtool.terms import BorderMode, Depth, RangeMode
+from convtool.terms import AlphaMode, BorderMode, Depth, RangeMode
 
 # Shares below this are not worth a line.
 WORTH_SAYING = 0.01
@@ -22,87 +23,84 @@ class Outcome:
         Over the finite responses.
     nonfinite : int
         How many are NaN or infinite.
-    negative : float
-        The share below zero.
+    clipped : Clipped
+        Which shares saturation changed.
     """
 
     minimum: float | None
     maximum: float | None
     nonfinite: int
-    negative: float
+    clipped: Clipped
 
 
-def remarks(
-    settled: ConvPlan,
-    kernel: Kernel,
-    mode: RangeMode,
-    depth: Depth,
-    full: float,
-    outcome: Outcome,
-    clipped: float,
-) -> Iterator[Note]:
+def remarks(job: Job, kernel: Kernel, full: float, outcome: Outcome) -> Iterator[Note]:
     """Name the surprises in one result.
 
     Parameters
     ----------
-    settled : ConvPlan
+    job : Job
     kernel : Kernel
-    mode, depth : RangeMode, Depth
-        How the responses became pixels.
     full : float
         White in the units of the responses: 255, 65535 or 1.
     outcome : Outcome
-    clipped : float
-        The share of responses that saturation changed.
     """
-    sums = sums_of(kernel)
-    zero_sum = all(abs(total) < 1e-6 for total in sums)
-    if settled.spec.border.mode is BorderMode.ZERO and any(settled.pads):
-        if zero_sum:
-            yield Note(
-                "false-edge",
-                "outside the image counts as black, so the rim shows an edge that is not there",
-                "--border edge or reflect, or --padding valid",
-            )
-        elif max(settled.pads) and settled.rows.window * settled.cols.window > 1:
-            yield Note(
-                "dark-rim",
-                f"outside the image counts as black, so the rim is darker, up to "
-                f"{max(settled.pads)} pixels deep",
-                "--border edge or reflect, or --padding valid",
-            )
+    yield from _about_the_rim(job, kernel)
     if outcome.nonfinite:
-        fate = "NaN is written as 0" if depth is not Depth.FLOAT else "they are written as they are"
+        fate = "they are written as they are"
+        if job.range is not RangeMode.RAW:
+            fate = "NaN is written as black, infinity as white"
         yield Note("nonfinite", f"{outcome.nonfinite} responses are NaN or infinite; {fate}")
-    if depth is Depth.FLOAT or outcome.minimum is None or outcome.maximum is None:
+    if outcome.minimum is not None and outcome.maximum is not None:
+        yield from _about_the_range(job, kernel, full, outcome.clipped)
+        largest = max(outcome.maximum, -outcome.minimum)
+        as_they_are = job.depth is Depth.FLOAT or job.range is RangeMode.STRETCH
+        if not as_they_are and full / 50 > largest > full * 1e-6:
+            yield Note(
+                "nearly-nothing",
+                f"all responses lie between {outcome.minimum:.4g} and {outcome.maximum:.4g} where "
+                f"white is {full:g}: the picture shows next to nothing",
+                "--range stretch",
+            )
+
+
+def _about_the_rim(job: Job, kernel: Kernel) -> Iterator[Note]:
+    deepest = max(job.plan.pads)
+    if job.plan.spec.border.mode is not BorderMode.ZERO or deepest == 0:
         return
-    if mode is RangeMode.CLIP and outcome.negative > WORTH_SAYING:
-        yield Note(
-            "negative-clipped",
-            f"{outcome.negative:.0%} of the responses are negative and became black",
-            "--range abs, signed or stretch",
-        )
-    above = clipped - (outcome.negative if mode is RangeMode.CLIP else 0.0)
-    if above > WORTH_SAYING and mode is RangeMode.SIGNED:
+    way_out = "--border edge or reflect, or --padding valid"
+    if not any(kernel.sums):
+        what = "the rim shows an edge that is not there"
+        yield Note("false-edge", f"outside the image counts as black, so {what}", way_out)
+        return
+    reach = f"up to {deepest} pixel{'s' if deepest > 1 else ''} deep"
+    if job.alpha is AlphaMode.PREMULTIPLY:
+        what = f"outside the image counts as transparent, so the rim fades, {reach}"
+    else:
+        what = f"outside the image counts as black, so the rim is darker, {reach}"
+    yield Note("dark-rim", what, way_out)
+
+
+def _about_the_range(job: Job, kernel: Kernel, full: float, clipped: Clipped) -> Iterator[Note]:
+    if job.range is RangeMode.SIGNED and clipped.below + clipped.above > WORTH_SAYING:
         yield Note(
             "signed-clipped",
-            f"{above:.1%} of the responses are further from zero than white is, and became black "
-            "or white",
+            f"{clipped.below + clipped.above:.1%} of the responses are further than white from "
+            "zero, and became black or white",
             "--range stretch",
         )
-    elif above > WORTH_SAYING:
-        largest = max(abs(total) for total in sums)
+        return
+    if clipped.below > WORTH_SAYING:
+        yield Note(
+            "negative-clipped",
+            f"{clipped.below:.0%} of the responses are negative and became black",
+            "--range abs, signed or stretch",
+        )
+    if clipped.above > WORTH_SAYING:
+        largest = max(map(abs, kernel.sums))
         yield Note(
             "bright-clipped",
-            f"{above:.1%} of the responses are brighter than white and became white",
+            f"{clipped.above:.1%} of the responses are brighter than white and became white",
             f"--normalize (the taps sum to {largest:g}), or --range stretch"
             if largest > 1.001
             else "--range stretch",
-        )
-    if mode is not RangeMode.STRETCH and full / 50 > max(outcome.maximum, -outcome.minimum) > 0:
-        yield Note(
-            "nearly-black",
-            f"all responses lie between {outcome.minimum:.4g} and {outcome.maximum:.4g} where "
-            f"white is {full:g}: the picture is nearly black",
-            "--range stretch",
         )

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool import engine, images
-from convtool.bank import sums_of
 from convtool.batch.layout import response_axes
 from convtool.batch.model import Done, Event, Failed, Job, Planned, Request, Skipped, Target
 from convtool.batch.remarks import Outcome, remarks
@@ -17,7 +16,7 @@ from convtool.errors import ConvtoolError, ImageError, UsageError
 from convtool.geometry import Note, size_text
 from convtool.images import Picture
 from convtool.responses import activate, combine
-from convtool.terms import AlphaMode, RangeMode
+from convtool.terms import AlphaMode, Combine, RangeMode
 
 
 def run(
@@ -45,8 +44,11 @@ def pretend(prepared: Iterable[Job | Failed]) -> Iterator[Event]:
 
 def _attempt(request: Request, job: Job) -> Event:
     existing = [target for target in job.targets if target.path and target.path.exists()]
-    if existing and request.skip_existing and len(existing) == len(job.targets):
-        return Skipped(job)
+    if existing and request.skip_existing:
+        missing = tuple(target for target in job.targets if target not in existing)
+        if not missing:
+            return Skipped(job)
+        job = replace(job, targets=missing)
     try:
         if existing and request.no_clobber:
             raise ImageError(
@@ -73,14 +75,8 @@ def _do(request: Request, job: Job) -> Done:
         raise ImageError("the file has changed while it was being worked on")
     have_read = perf_counter()
     colour, alpha = respond(request, job, picture)
-    minimum, maximum, nonfinite = images.summary(colour)
-    outcome = Outcome(
-        minimum,
-        maximum,
-        nonfinite,
-        float(np.mean(colour < 0)) if minimum is not None and minimum < 0 else 0.0,
-    )
     pixels, opacity, clipped = _pixels(job, picture, colour, alpha)
+    outcome = Outcome(*images.summary(colour), clipped)
     have_computed = perf_counter()
     losses: tuple[str, ...] = ()
     for target in job.targets:
@@ -97,13 +93,13 @@ def _do(request: Request, job: Job) -> Done:
         *job.notes,
         *(Note("converted", text) for text in picture.notes),
         *(Note("not-carried", text) for text in losses),
-        *remarks(job.plan, request.kernel, job.range, job.depth, _full(picture), outcome, clipped),
+        *remarks(job, request.kernel, _full(picture), outcome),
     )
     return Done(
         job,
-        minimum,
-        maximum,
-        clipped,
+        outcome.minimum,
+        outcome.maximum,
+        clipped.share,
         have_read - started,
         have_computed - have_read,
         perf_counter() - have_computed,
@@ -139,31 +135,34 @@ def respond(
     filters = response_axes(settled, job.alpha)[1]
     y = y.reshape(*y.shape[:3], -1, filters)
     if job.alpha is AlphaMode.PREMULTIPLY:
-        cover = np.divide(y[..., -1:, :], sums_of(kernel), dtype=np.float32)
+        cover = np.divide(y[..., -1:, :], kernel.sums, dtype=np.float32)
         y = images.unpremultiply(y[..., :-1, :], cover / np.float32(full))
         kept = cover[..., 0, :]
     y = activate(_biased(y, request), request.activation)
     if job.alpha is AlphaMode.FILTER:
         y, kept = y[..., :-1, :], y[..., -1, :]
-    y = combine(y, job.combine)
-    if kept is None or job.output_shape[3] == y.shape[3]:
-        return y, None
+    alpha = None if kept is None or not job.has_alpha else _alpha(kept, job, filters)
+    return combine(y, job.combine), alpha
+
+
+def _alpha(kept: NDArray[np.float32], job: Job, filters: int) -> NDArray[np.float32]:
+    """Give every image its alpha, of the planes (N, OH, OW, 1 or F) that the filters have."""
+    if job.combine is Combine.GRID:
+        planes = np.broadcast_to(kept[..., None, :], (*kept.shape[:3], 1, filters))
+        return combine(planes, Combine.GRID)
     # An image of one filter has that filter's alpha; one made of several, their mean.
-    return y, kept if kept.shape[3] == job.parts else kept.mean(axis=3, keepdims=True)
+    return kept if kept.shape[3] == job.parts else kept.mean(axis=3, keepdims=True)
 
 
 def _biased(y: NDArray[np.float32], request: Request) -> NDArray[np.float32]:
+    """Add one bias, or one per filter, to responses (N, OH, OW, K, F)."""
     bias = request.kernel.bias if request.bias is None else request.bias
-    if bias is None:
-        return y
-    added = np.resize(np.asarray(bias, np.float32), request.kernel.filters)
-    y += added if len(request.kernel.shape) == 2 else added.reshape(y.shape[3:])
-    return y
+    return y if bias is None else y + np.asarray(bias, np.float32)
 
 
 def _pixels(
     job: Job, picture: Picture, colour: NDArray[np.float32], alpha: NDArray[np.float32] | None
-) -> tuple[NDArray[np.generic], NDArray[np.generic] | None, float]:
+) -> tuple[NDArray[np.generic], NDArray[np.generic] | None, images.Clipped]:
     """Turn responses into what the format stores; alpha is only ever clipped."""
     full_in = _full(picture)
     raw_units = job.format.name == "NPY" or job.range is RangeMode.RAW

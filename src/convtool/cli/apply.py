@@ -6,6 +6,7 @@ import typer
 
 from convtool.cli import options
 from convtool.errors import UsageError
+from convtool.terms import MAX_PIXELS
 
 RESPONSES, OUTPUT, INPUTS, RUN = "Responses", "Output", "Inputs", "Run and report"
 
@@ -194,7 +195,7 @@ def apply(
             help="Refuse images that claim to be larger.",
             rich_help_panel=INPUTS,
         ),
-    ] = 500_000_000,
+    ] = MAX_PIXELS,
     engine: Annotated[
         str,
         typer.Option(metavar="NAME", help="Who computes: auto, numpy, cpu.", rich_help_panel=RUN),

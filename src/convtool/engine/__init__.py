@@ -4,12 +4,13 @@ Every engine is one function ``convolve(images, weights, plan, threads) -> float
 module of its own, imported when it is first chosen; none of them decides anything about sizes.
 """
 
+import operator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from convtool.errors import ArrayError, EngineError, UsageError
 from convtool.geometry import Border, ConvPlan, ConvSpec, PaddingLike, PairLike, choice, plan
@@ -161,7 +162,7 @@ def conv2d(
     groups: SupportsIndex = 1,
     border: str | Border = "zero",
     bias: ArrayLike | None = None,
-    dtype: str = "float32",
+    dtype: DTypeLike = "float32",
     engine: str = "auto",
     method: str = "auto",
     threads: int | None = None,
@@ -185,14 +186,14 @@ def conv2d(
         ``symmetric`` or ``wrap``, in numpy.pad's words.
     bias : float or array_like, optional
         Added to the responses: one number, or one per filter.
-    dtype : str
+    dtype : str or dtype
         Of the result: ``float32``; or ``uint8``, ``uint16``: rounded to nearest even, saturated.
     engine : str
         ``auto``, ``numpy`` or ``cpu`` (Numba, all cores).
     method : str
         ``auto``, ``direct`` or ``gemm``.
     threads : int, optional
-        At most so many; None for all cores.
+        At most so many in the cpu engine; None for all cores. NumPy's own are its BLAS's affair.
 
     Returns
     -------
@@ -234,15 +235,34 @@ def conv2d(
         choice(EngineName, engine, "engine"),
         choice(MethodName, method, "method"),
     )
-    if dtype not in ("float32", "uint8", "uint16"):
-        raise UsageError(f"dtype must be float32, uint8 or uint16, not {dtype!r}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1, but is {threads}", "None for all cores")
+    wanted = _dtype(dtype)
+    check_threads(threads)
     added = None if bias is None else channel_bias(bias, settled)
     y = convolve(x, w[None] if w.ndim == 2 else w, settled, chosen, threads=threads)
     if added is not None:
         y += added
-    return y if dtype == "float32" else saturate(y, dtype)
+    return y if wanted == "float32" else saturate(y, wanted)
+
+
+def _dtype(dtype: DTypeLike) -> str:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name not in ("float32", "uint8", "uint16") or dtype is None:
+        raise UsageError(f"dtype must be float32, uint8 or uint16, not {dtype!r}")
+    return name
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that is none; None stands for all cores."""
+    if threads is None:
+        return
+    if not isinstance(threads, SupportsIndex) or operator.index(threads) < 1:
+        raise UsageError(
+            f"threads must be a whole number of at least 1, but is {threads}",
+            "leave it out for all cores",
+        )
 
 
 def real_array(value: ArrayLike, name: str) -> NDArray[np.generic]:

@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from convtool.images.alpha import premultiply, sample, unpremultiply
     from convtool.images.formats import FORMATS, Format, check, format_of, losses
     from convtool.images.picture import MAX_PIXELS, Header, Metadata, Picture, full_scale
-    from convtool.images.ranges import summary, to_pixels
+    from convtool.images.ranges import Clipped, summary, to_pixels
     from convtool.images.reader import probe, read
     from convtool.images.write import encode, write_atomically
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "Clipped",
     "Format",
     "Header",
     "Metadata",
@@ -39,7 +40,7 @@ _PLACES = {
     "alpha": ("premultiply", "sample", "unpremultiply"),
     "formats": ("FORMATS", "Format", "check", "format_of", "losses"),
     "picture": ("MAX_PIXELS", "Header", "Metadata", "Picture", "full_scale"),
-    "ranges": ("summary", "to_pixels"),
+    "ranges": ("Clipped", "summary", "to_pixels"),
     "reader": ("probe", "read"),
     "write": ("encode", "write_atomically"),
 }

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from convtool.terms import Depth
+from convtool.terms import MAX_PIXELS, Depth
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-MAX_PIXELS = 500_000_000
+__all__ = ["MAX_PIXELS", "Header", "Metadata", "Picture", "depth_of", "full_scale"]
 
 _FULL_SCALE = {Depth.EIGHT: 255.0, Depth.SIXTEEN: 65535.0, Depth.FLOAT: 1.0}
 

@@ -1,7 +1,7 @@
 """How responses, which may be anything, become pixels, which lie between black and white."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +16,46 @@ _BAND = 1 << 18
 _DTYPES = {Depth.EIGHT: np.uint8, Depth.SIXTEEN: np.uint16, Depth.FLOAT: np.float32}
 
 
+class Clipped(NamedTuple):
+    """Which shares of the responses saturation changed, between 0 and 1.
+
+    Parameters
+    ----------
+    below, above : float
+        Those that became black because they were less, and white because they were more.
+    nan : float
+        Those that were not numbers and became black.
+    """
+
+    below: float = 0.0
+    above: float = 0.0
+    nan: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """All of them."""
+        return self.below + self.above + self.nan
+
+
 def to_pixels(
     responses: NDArray[np.float32],
     mode: RangeMode,
     depth: Depth,
     full_in: float,
     full_out: float,
-) -> tuple[NDArray[Any], float]:
+) -> tuple[NDArray[Any], Clipped]:
     """Turn responses into pixels.
 
     ::
 
-        clip      v                         then limited to [0, full_in]
-        abs       |v|                       then limited
-        signed    full_in / 2 + v / 2       then limited
+        clip      v
+        abs       |v|
+        signed    full_in / 2 + v / 2
         stretch   least → 0, greatest → full_in, over the whole batch; a constant batch → 0
         raw       v
 
-    What follows is multiplied by full_out / full_in and, for integers, rounded to nearest even.
-    NaN becomes 0 and infinity the end of the range, in every mode but raw.
+    What comes out is multiplied by full_out / full_in, for integers rounded to nearest even, and
+    then limited. NaN becomes 0 and infinity the end of the range, in every mode but raw.
 
     Parameters
     ----------
@@ -51,8 +72,8 @@ def to_pixels(
     -------
     pixels : ndarray
         (N, H, W, C) of uint8, uint16 or float32; for raw the argument itself.
-    clipped : float
-        The share of values that the limits changed, NaN counted, between 0 and 1.
+    clipped : Clipped
+        What the limits changed. What rounding alone changes does not count.
 
     Raises
     ------
@@ -66,7 +87,7 @@ def to_pixels(
                 f"whole numbers from 0 to {full_scale(depth):.0f}",
                 "write a .npy or float .tif file, or use --range clip, abs, signed or stretch",
             )
-        return np.asarray(responses, np.float32), 0.0
+        return np.asarray(responses, np.float32), Clipped()
 
     low, high = 0.0, 0.0
     if mode is RangeMode.STRETCH:
@@ -75,7 +96,7 @@ def to_pixels(
 
     pixels = np.empty(responses.shape, _DTYPES[depth])
     target = pixels.reshape(-1)
-    clipped = 0
+    below = above = nan = 0
     for band, values in _bands(responses):
         if mode is RangeMode.STRETCH:
             # In float64, where high - low cannot overflow and high lands on full_in.
@@ -88,14 +109,24 @@ def to_pixels(
             work += np.float32(full_in / 2)
         else:
             work = values.astype(np.float32)  # a copy
-        clipped += _limit(work, full_in, finite_only=mode is RangeMode.STRETCH)
         # Dividing where the ratio is below 1 keeps it a whole number (65535 → 255 is / 257).
         if full_out > full_in:
             work *= full_out / full_in
         elif full_out < full_in:
             work /= full_in / full_out
-        target[band] = work if depth is Depth.FLOAT else np.rint(work, out=work)
-    return pixels, clipped / max(responses.size, 1)
+        if depth is not Depth.FLOAT:
+            np.rint(work, out=work)
+        # Float sums miss the ends of the range by a rounding or two, which is no clipping; what
+        # is stretched lies inside but for that and for infinity.
+        slack = full_out * (1e-6 if mode is not RangeMode.STRETCH else 1e-3)
+        below += int(np.count_nonzero(work < -slack))
+        above += int(np.count_nonzero(work > full_out + slack))
+        if np.isnan(work).any():
+            nan += int(np.count_nonzero(np.isnan(work)))
+            work[np.isnan(work)] = 0
+        target[band] = np.clip(work, 0, full_out, out=work)
+    count = max(responses.size, 1)
+    return pixels, Clipped(below / count, above / count, nan / count)
 
 
 def summary(responses: NDArray[Any]) -> tuple[float | None, float | None, int]:
@@ -126,16 +157,3 @@ def _bands(values: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
     for start in range(0, flat.size, _BAND):
         band = slice(start, start + _BAND)
         yield band, flat[band]
-
-
-def _limit(work: NDArray[Any], full: float, *, finite_only: bool) -> int:
-    """Limit `work` to [0, full] in place and return how many values that changed."""
-    if finite_only:
-        # Stretched values overshoot by rounding alone; that is not clipping.
-        inside = np.count_nonzero(np.isfinite(work))
-    else:
-        inside = np.count_nonzero((work >= 0) & (work <= full))
-    if inside < work.size:
-        work[np.isnan(work)] = 0
-    np.clip(work, 0, full, out=work)
-    return int(work.size - inside)

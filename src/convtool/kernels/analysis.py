@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from convtool.kernels.kernel import NEGLIGIBLE
+
 Taps = NDArray[np.float64]
 Parity = Literal["even", "odd", "none"]
 
@@ -72,9 +74,10 @@ def analyse(taps: Taps) -> Analysis:
     """
     rank = _rank(taps)
     column, row = _factors(taps) if rank == 1 else ((), ())
+    total, gain = float(taps.sum()), float(np.abs(taps).sum())
     return Analysis(
-        total=float(taps.sum()),
-        gain=float(np.abs(taps).sum()),
+        total=0.0 if abs(total) <= NEGLIGIBLE * gain else total,
+        gain=gain,
         noise_gain=float(np.sqrt(np.square(taps).sum())),
         low=float(np.minimum(taps, 0).sum()),
         high=float(np.maximum(taps, 0).sum()),

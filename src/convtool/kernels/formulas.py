@@ -106,13 +106,21 @@ def log(values: Values, shape: Shape) -> Taps:
     square = x * x + y * y
     taps = (square - 2 * sigma**2) / sigma**4 * np.exp(-square / (2 * sigma**2))
     taps /= 2 * np.pi * sigma**2
-    weights: Taps = (taps - taps.mean())[None]
-    return weights
+    return _something(taps - taps.mean())[None]
 
 
 def dog(values: Values, shape: Shape) -> Taps:
     """Return G(sigma1) - G(sigma2), each scaled to sum 1."""
-    return (_gauss(values["sigma1"], shape) - _gauss(values["sigma2"], shape))[None]
+    taps = _gauss(values["sigma1"], shape) - _gauss(values["sigma2"], shape)
+    return _something(taps)[None]
+
+
+def _something(taps: Taps) -> Taps:
+    """Refuse taps of which nothing is left, as of a difference of two single pixels."""
+    if not taps.any():
+        size = "x".join(map(str, taps.shape))
+        raise KernelError(f"all taps are 0 at {size}", "take a larger size")
+    return taps
 
 
 def gabor(values: Values, shape: Shape) -> Taps:

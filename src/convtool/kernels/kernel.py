@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 LONGEST = 2047
 
 
+# A sum of taps this small beside the sum of their sizes is 0 but for rounding.
+NEGLIGIBLE = 1e-9
+
+
 class Setting(NamedTuple):
     """A parameter of a formula as it stands in one kernel."""
 
@@ -75,6 +79,18 @@ class Kernel:
         weights = np.array(self.make(), np.float64)
         weights.setflags(write=False)
         return weights
+
+    @cached_property
+    def sums(self) -> tuple[float, ...]:
+        """The sum of each filter's taps: 0 where only rounding keeps it from 0."""
+        import numpy as np
+
+        axes = (1, 2) if len(self.shape) == 2 else (0, 1, 2)
+        totals, sizes = self.weights.sum(axis=axes), np.abs(self.weights).sum(axis=axes)
+        return tuple(
+            0.0 if abs(total) <= NEGLIGIBLE * size else float(total)
+            for total, size in zip(totals, sizes, strict=True)
+        )
 
     def pick(self, which: str) -> "Kernel":
         """Return one filter of a per-channel bank as a kernel of its own.

@@ -74,16 +74,8 @@ def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _sums(kernel: Kernel) -> list[float]:
-    axes = (1, 2) if len(kernel.shape) == 2 else (0, 1, 2)
-    # A sum that differs from zero by rounding alone is zero.
-    scale = abs(kernel.weights).sum()
-    sums = kernel.weights.sum(axis=axes).tolist()
-    return [0.0 if abs(total) < 1e-12 * scale else total for total in sums]
-
-
 def _sums_text(kernel: Kernel) -> str:
-    low, high = min(_sums(kernel)), max(_sums(kernel))
+    low, high = min(kernel.sums), max(kernel.sums)
     return f"{low:.4g}" if high - low < 1e-9 else f"{low:.3g}..{high:.3g}"
 
 
@@ -98,7 +90,7 @@ def kernel_json(kernel: Kernel) -> dict[str, object]:
         "filters": kernel.filters,
         "filter_names": list(kernel.filter_names),
         "combine": kernel.combine or "each",
-        "sum": _sums(kernel),
+        "sum": list(kernel.sums),
         "bias": kernel.bias and list(kernel.bias),
         "parameters": [s._asdict() for s in kernel.parameters],
         "description": kernel.description,
@@ -207,9 +199,8 @@ def _title(kernel: Kernel, index: int) -> str:
 
 def _properties(analysis: "Analysis", shape: Sequence[int]) -> list[Line]:
     low, high = f"{analysis.low:.4g}", f"{analysis.high:.4g}"
-    total = 0.0 if abs(analysis.total) < 1e-12 * analysis.gain else analysis.total
     lines = [
-        entry("sum", f"{total:.6g}", (f"   taps {_span(analysis)}", DIM)),
+        entry("sum", f"{analysis.total:.6g}", (f"   taps {_span(analysis)}", DIM)),
         entry(
             "gain",
             f"{analysis.gain:.4g}",
