@@ -50,7 +50,7 @@ def _load_one(text: str) -> Kernel:
     try:
         picture = images.read(path)
     except ConvtoolError as error:
-        raise KernelError(f"{text}: {error.message}", error.hint) from None
+        raise KernelError(error.message, error.hint).within(text) from None
     pixels = picture.pixels[0, :, :, : -1 if picture.header.alpha else None]
     return Kernel.from_grey(path.stem, pixels.mean(axis=2), str(path))
 

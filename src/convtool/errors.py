@@ -15,6 +15,9 @@ class ConvtoolError(ValueError):
         What to do instead. One line, no full stop.
     """
 
+    # The exit status of a command that ends with it: 2, or 1 where an input is at fault.
+    status = 2
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
@@ -32,6 +35,8 @@ class UsageError(ConvtoolError):
 class GeometryError(ConvtoolError):
     """Sizes, channels, stride, padding, dilation or groups that do not go together."""
 
+    status = 1
+
 
 class ChannelError(GeometryError):
     """Input channels that the kernel does not take."""
@@ -43,6 +48,8 @@ class KernelError(ConvtoolError):
 
 class ImageError(ConvtoolError):
     """An image that cannot be read, or held by the format it should be written to."""
+
+    status = 1
 
 
 class ArrayError(ConvtoolError):

@@ -748,7 +748,7 @@ def across_channels(size: Sequence[int], channels: int, groups: int, filters: in
 
 
 def plan(
-    spec: ConvSpec, input_shape: Sequence[int], kernel_shape: Sequence[int], *, filters: int = 1
+    spec: ConvSpec, input_shape: Sequence[int], kernel_shape: Sequence[int], filters: int = 1
 ) -> ConvPlan:
     """Settle and check every number of a convolution.
 

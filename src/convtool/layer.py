@@ -4,59 +4,80 @@ Nothing heavy is imported for sizes and presets; an image's header needs Pillow.
 """
 
 import re
+import sys
 from pathlib import Path
 
-from convtool.errors import UsageError
-from convtool.geometry import ConvPlan, ConvSpec, Shape, image_shape, parse_size, plan
+from convtool.errors import GeometryError, ImageError, UsageError
+from convtool.geometry import (
+    ConvPlan,
+    ConvSpec,
+    Shape,
+    across_channels,
+    image_shape,
+    parse_pair,
+    parse_size,
+    plan,
+)
 
 
-def input_shape(text: str) -> Shape:
-    """Return NHWC of a bare size, or of the image or array at a path.
-
-    Raises
-    ------
-    ImageError
-        Where the file cannot be read.
-    """
-    if re.fullmatch(r"\d+(x\d+)+", text.lower()):
-        return image_shape(parse_size(text))
-    from convtool import images
-
-    return images.probe(Path(text)).shape
-
-
-def settle(spec: ConvSpec, shape: Shape, kernel: str, filters: int | None) -> ConvPlan:
+def settle(spec: ConvSpec, input: str, kernel: str, filters: int | None) -> ConvPlan:
     """Plan one layer.
 
     Parameters
     ----------
     spec : ConvSpec
-    shape : (N, H, W, C)
+    input : str
+        A size, the path of an image or array, or ``-``.
     kernel : str
         ``KHxKW``, ``KHxKWxINxOUT``, or any kernel.
     filters : int, optional
         With ``KHxKW``: so many filters, each across the channels of its group.
+
+    Raises
+    ------
+    ConvtoolError
+        Where the input cannot be read, or nothing fits; names the input.
     """
-    if not re.fullmatch(r"\d+(x\d+)*", kernel.strip().lower()):
+    try:
+        shape = _input_shape(input)
+        return plan(spec, shape, *_kernel(spec, shape, kernel, filters))
+    except (GeometryError, ImageError) as error:
+        raise error.within(input) from None
+
+
+def _input_shape(text: str) -> Shape:
+    if re.fullmatch(r"\d+(x\d+)*", text.lower()) and not Path(text).exists():
+        size = parse_size(text)
+        return image_shape(size if len(size) > 1 else parse_pair(text, "the size", least=0))
+    from convtool import images
+
+    # A header that claims too much is still a header: nothing is decoded here.
+    source = sys.stdin.buffer.read() if text == "-" else Path(text)
+    return images.probe(source, text, max_pixels=sys.maxsize).shape
+
+
+def _kernel(
+    spec: ConvSpec, shape: Shape, text: str, filters: int | None
+) -> tuple[tuple[int, ...], int]:
+    """Return the kernel's shape, and how many filters a per-channel one has."""
+    if not re.fullmatch(r"\d+(x\d+)*", text.strip().lower()):
         if filters is not None:
             raise UsageError(
-                f"--filters goes with the size of a kernel, and {kernel} has filters of its own",
+                f"--filters goes with the size of a kernel, and {text} has filters of its own",
                 "for example --kernel 3x3 --filters 32",
             )
         from convtool import bank
 
-        loaded = bank.load([kernel])
-        return plan(spec, shape, loaded.shape, filters=loaded.filters)
-    size = parse_size(kernel)
+        loaded = bank.load([text])
+        return loaded.shape, loaded.filters
+    size = parse_size(text)
     size = size * 2 if len(size) == 1 else size
     if filters is None:
-        return plan(spec, shape, size)
+        return size, 1
     if filters < 1 or len(size) != 2:
         raise UsageError(
-            f"--filters {filters} with --kernel {kernel}: filters are at least 1, and the kernel "
+            f"--filters {filters} with --kernel {text}: filters are at least 1, and the kernel "
             "is KHxKW",
             "for example --kernel 3x3 --filters 32",
         )
-    if shape[3] % spec.groups:
-        return plan(spec, shape, (*size, shape[3], filters))
-    return plan(spec, shape, (*size, shape[3] // spec.groups, filters))
+    return across_channels(size, shape[3], spec.groups, filters), 1

@@ -260,18 +260,11 @@ def test_one_bias_serves_every_filter(tmp_path):
         (HEAD + "taps = ]", ["3: not TOML: Invalid value, at column 8"]),
         (
             "",
-            [
-                "1: name is missing",
-                "1: description is missing",
-                "1: a kernel needs taps, [[filters]] or a formula, but there is none of them",
-            ],
+            ["1: a kernel needs taps, [[filters]] or a formula, but there is none of them"],
         ),
         (
             "\ndescription = 3\nname = 'q'\ntaps = [[1]]",
-            [
-                "2: description must be a string, but is an integer",
-                "3: the name must equal the file's, but 'q' is in k.toml",
-            ],
+            ["2: description must be a string, but is an integer"],
         ),
         (
             HEAD + "tap = [[1]]\n\nsuorce = 'x'\ntaps = [[1]]",
@@ -388,12 +381,29 @@ def test_every_problem_of_a_toml_file_is_found_with_its_line(tmp_path, text, pro
     assert caught.value.message == f"{path}:{problems[0]}"
 
 
+def test_a_file_by_path_needs_taps_alone_and_is_called_by_its_stem(tmp_path):
+    for text in ("taps = [[1, 2]]", 'name = "sobel"\ntaps = [[1, 2]]'):
+        path = write(tmp_path, text)
+        assert kernels.load(str(path)).name == path.stem
+
+
+def test_a_preset_is_called_as_its_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "convtool" / "kernels"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('name = "other"\ntaps = [[1]]')
+    message = "the name must equal the file's, but 'other' is in mine.toml"
+    (problem,) = kernels.check(folder / "mine.toml")
+    assert (problem.line, problem.message) == (1, message)
+    with pytest.raises(KernelError, match="the name must equal"):
+        kernels.load("mine")
+
+
 def test_hints_of_a_toml_file(tmp_path):
     text = 'nmae = "k"\ndescription = "x"\ncombine = "maximum"\nformula = "gausian"\n'
     hints = {p.message.split()[0]: p.hint for p in kernels.check(write(tmp_path, text))}
     assert hints["'nmae'"] == "did you mean name?"
     assert hints["there"] == "did you mean gaussian?"
-    assert hints["name"] == 'add name = "…"'
     assert "max" in hints["combine"]
 
 

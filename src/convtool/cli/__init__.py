@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         typer.echo(f"error: {error.message}", err=True)
         if error.hint:
             typer.echo(f"\nhint: {error.hint}", err=True)
-        return 2
+        return error.status
     return 0
 
 

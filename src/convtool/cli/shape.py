@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from convtool.cli import options
-from convtool.errors import GeometryError, ImageError
 
 EXAMPLES = """\b
 Examples:
@@ -21,7 +20,8 @@ def shape(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="A size (HxW, HxWxC or NxHxWxC), or an image, of which only the header is read.",
+            help="A size (HxW, HxWxC or NxHxWxC), or an image, of which only the header is read; "
+            "- for standard input.",
             show_default=False,
         ),
     ],
@@ -62,12 +62,4 @@ def shape(
     from convtool.report import plans
 
     spec = options.geometry(stride, padding, dilation, groups, border, flip)
-    try:
-        input_shape = layer.input_shape(input)
-        settled = layer.settle(spec, input_shape, kernel, filters)
-    except (GeometryError, ImageError) as error:
-        typer.echo(f"error: {input}: {error.message}", err=True)
-        if error.hint:
-            typer.echo(f"\nhint: {error.hint}", err=True)
-        raise typer.Exit(1) from None
-    plans.show(settled, as_json=json)
+    plans.show(layer.settle(spec, input, kernel, filters), as_json=json)

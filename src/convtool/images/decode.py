@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import Base
 
+from convtool.errors import ImageError
 from convtool.images import deep, exif, headers
 from convtool.images.picture import Picture
 from convtool.images.survey import Survey, unequal
@@ -22,6 +23,12 @@ _EXACT_IN_FLOAT32 = 1 << 24
 def load(plan: Survey, fp: BinaryIO) -> Picture:
     """Decode the pixels of a surveyed file."""
     metadata, notes = plan.metadata, list(plan.notes)
+    if plan.cut:
+        raise ImageError(
+            f"the file is truncated: it ends after {plan.cut} bytes, before its closing chunk "
+            "(IEND)",
+            "get a whole copy of it",
+        )
     if plan.target == "ppm":
         return Picture(plan.header, _deep_ppm(plan, fp), metadata, plan.notes)
     if plan.target == "deep":

@@ -28,12 +28,16 @@ _TRANSIENT = 0b101  # a reduced copy of another page, or a mask for it
 
 
 class PngFacts(NamedTuple):
-    """What is found without decoding a pixel; `channels` as stored, tRNS not counted."""
+    """What is found without decoding a pixel; `channels` as stored, tRNS not counted.
+
+    `cut` is the size in bytes of a file that ends too early, else 0.
+    """
 
     bits: int
     channels: int
     transparent: bool
     exif: bytes | None
+    cut: int
 
 
 def png_facts(fp: BinaryIO) -> PngFacts:
@@ -42,7 +46,7 @@ def png_facts(fp: BinaryIO) -> PngFacts:
     Pillow reads EXIF that stands behind the pixels only after decoding them, and accepts a file
     that lacks its end.
     """
-    bits, channels, transparent, block = 8, 3, False, None
+    bits, channels, transparent, block, kind = 8, 3, False, None, b""
     for kind, at, length in _png_chunks(fp):
         if kind == b"IHDR":
             fp.seek(at + 8)
@@ -53,7 +57,8 @@ def png_facts(fp: BinaryIO) -> PngFacts:
         elif kind == b"eXIf":
             fp.seek(at)
             block = fp.read(length)
-    return PngFacts(bits, channels, transparent, block)
+    cut = 0 if kind == b"IEND" else fp.seek(0, 2)
+    return PngFacts(bits, channels, transparent, block, cut)
 
 
 def tiff_pages(fp: BinaryIO) -> list[tuple[int, Directory]]:
@@ -175,19 +180,15 @@ def webp_size(head: bytes) -> tuple[int, int] | None:
 
 
 def _png_chunks(fp: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, place and length of each chunk; an error when IEND is not reached."""
+    """Yield kind, place and length of each whole chunk, to IEND or to where the file is cut."""
     end = fp.seek(0, 2)
     at = len(PNG_MAGIC)
     while at + 12 <= end:
         fp.seek(at)
         length, kind = struct.unpack(">I4s", fp.read(8))
         if at + 12 + length > end:
-            break
+            return
         yield kind, at + 8, length
         if kind == b"IEND":
             return
         at += 12 + length
-    raise ImageError(
-        f"the file is truncated: it ends after {end} bytes, before its closing chunk (IEND)",
-        "get a whole copy of it",
-    )

@@ -56,6 +56,9 @@ class Survey:
         The first page's, of a TIFF file.
     notes : tuple of str
         What the survey already knows will be changed.
+    cut : int
+        The size in bytes of a file that is seen to end too early: its header can be told, its
+        pixels not.
     """
 
     header: Header
@@ -66,6 +69,7 @@ class Survey:
     target: str
     tags: Directory | None = None
     notes: tuple[str, ...] = ()
+    cut: int = 0
 
 
 def survey(fp: BinaryIO, max_pixels: int) -> Survey:
@@ -84,7 +88,6 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
     fp.seek(0)
     if head.startswith(headers.TIFF_MAGICS):
         return _survey_tiff(fp, max_pixels)
-    # Before Pillow looks, which takes a PNG cut off in its header for no image at all.
     facts = headers.png_facts(fp) if head.startswith(headers.PNG_MAGIC) else None
     fp.seek(0)
     image = Image.open(fp)
@@ -138,7 +141,8 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
         dpi=_dpi(image.info.get("dpi")),
         loop=loop,
     )
-    return Survey(header, metadata, image, indices, turn, target, notes=notes)
+    cut = facts.cut if facts else 0
+    return Survey(header, metadata, image, indices, turn, target, notes=notes, cut=cut)
 
 
 def limit(frames: int, height: int, width: int, max_pixels: int) -> None:

@@ -123,14 +123,17 @@ class Definition:
         )
 
 
-def read(text: str, path: Path) -> tuple[Definition | None, list[Problem]]:
+def read(text: str, path: Path, *, preset: bool = False) -> tuple[Definition | None, list[Problem]]:
     """Read a kernel's TOML text.
 
     Parameters
     ----------
     text : str
     path : Path
-        Its file, whose stem the name must equal.
+        Its file, whose stem is the kernel's name.
+    preset : bool
+        Whether it lies in a folder of presets, where its `name` must be the file's too: there it
+        is found by the one and listed by the other.
 
     Returns
     -------
@@ -144,7 +147,7 @@ def read(text: str, path: Path) -> tuple[Definition | None, list[Problem]]:
     except tomllib.TOMLDecodeError as error:
         return None, [_syntax(str(error), text)]
     reader = _Reader(table, text)
-    definition = reader.definition(path)
+    definition = reader.definition(path, preset=preset)
     problems = sorted(reader.problems, key=lambda problem: problem.line)
     return (None if problems else definition), problems
 
@@ -178,22 +181,22 @@ class _Reader:
     def problem(self, place: tuple[str | int, ...], message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.positions.line(*place), message, hint))
 
-    def definition(self, path: Path) -> Definition:
+    def definition(self, path: Path, *, preset: bool) -> Definition:
         self.keys(self.table, _KEYS, ())
-        name = self.string("name", needed=True)
-        if name and name != path.stem:
+        name = self.string("name")
+        if preset and name and name != path.stem:
             self.problem(
                 ("name",),
                 f"the name must equal the file's, but {name!r} is in {path.name}",
                 f'write name = "{path.stem}", or call the file {name}.toml',
             )
-        description = self.string("description", needed=True)
+        description = self.string("description")
         if "\n" in description.strip():
             self.problem(("description",), "the description must be one line", "see `meaning`")
         family, parameters = self.formula()
         names, filters = ((), ()) if "formula" in self.table else self.filters()
         return Definition(
-            name=name,
+            name=path.stem,
             description=description.strip(),
             source=_flowed(self.string("source")),
             meaning=_flowed(self.string("meaning")),
@@ -217,13 +220,11 @@ class _Reader:
                     (*place, key), f"{key!r} is not a key of a kernel", did_you_mean(key, known)
                 )
 
-    def string(self, key: str, *, needed: bool = False) -> str:
+    def string(self, key: str) -> str:
         value = self.table.get(key, "")
         if not isinstance(value, str):
             self.problem((key,), f"{key} must be a string, but is {_kind(value)}")
             return ""
-        if needed and not value.strip():
-            self.problem((key,), f"{key} is missing", f'add {key} = "…"')
         return value
 
     def combine(self) -> Combine | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtool.errors import KernelError
-from convtool.kernels import definition
+from convtool.kernels import definition, presets
 from convtool.kernels.kernel import Kernel
 from convtool.kernels.reading import LineError, Problem, number, read_bytes, read_text
 
@@ -54,7 +54,8 @@ def inspect(path: Path) -> tuple[list[Problem], Kernel | None]:
 def _read(path: Path, member: str = "") -> tuple[Kernel | None, list[Problem]]:
     try:
         if path.suffix.lower() == ".toml":
-            found, problems = definition.read(read_text(path), path)
+            preset = path.resolve().parent in presets.folders()
+            found, problems = definition.read(read_text(path), path, preset=preset)
             return (found.kernel() if found else None), problems
         return _other(path, member), []
     except LineError as error:

@@ -36,6 +36,11 @@ def project_folder(package: Path = Path(__file__).parent.parent) -> Path:
     return inside if inside.is_dir() else package.parent.parent / "kernels"
 
 
+def folders() -> tuple[Path, Path]:
+    """Return both folders of presets, links looked through."""
+    return own_folder().resolve(), project_folder().resolve()
+
+
 def find(name: str) -> Definition:
     """Return the preset of a name or an alias, in any case, with ``_`` for ``-``.
 
@@ -45,8 +50,7 @@ def find(name: str) -> Definition:
         Where there is none, or its file is broken.
     """
     wanted = _folded(name)
-    folders = _folders()
-    for files in folders:
+    for files in _folders():
         if path := files.get(wanted):
             entry = _entry(path, own=False)
             if entry.definition is None:
@@ -91,7 +95,7 @@ def _folded(name: str) -> str:
 
 def _entry(path: Path, *, own: bool) -> Entry:
     try:
-        found, problems = definition.read(read_text(path), path)
+        found, problems = definition.read(read_text(path), path, preset=True)
     except LineError as error:
         found, problems = None, [Problem(error.line, error.message, error.hint)]
     except KernelError as error:
