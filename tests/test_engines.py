@@ -309,7 +309,7 @@ def test_the_choice_says_why():
     large = plan(ConvSpec.of(), (4, 4000, 4000, 3), (3, 3))
     many = plan(ConvSpec.of(), (16, 56, 56, 64), (3, 3, 64, 64))
     assert choose(small).engine is EngineName.NUMPY
-    assert "110592 multiply-adds are done before Numba is loaded" in choose(small).reason
+    assert "110,592 multiply-adds end before Numba is loaded" in choose(small).reason
     assert choose(small, macs=10**9).engine is EngineName.CPU
     assert choose(large).engine is EngineName.CPU
     assert choose(large).reason == "1.73 billion multiply-adds are worth loading Numba"

@@ -232,15 +232,22 @@ def notes(spec, shape, kernel):
 def test_notes_name_the_odd_pixel():
     even = (1, 4, 5, 1), (3, 3)
     said = notes(ConvSpec.of(stride=2), *even)["odd-padding"]
-    assert said == "the odd row of padding is at the bottom"
+    assert said == "the odd row is at the bottom"
     said = notes(ConvSpec.of(stride=2, padding="SAME_LOWER"), *even)["odd-padding"]
-    assert said == "the odd row of padding is at the top"
+    assert said == "the odd row is at the top"
     assert "odd-padding" not in notes(ConvSpec.of(), *even)
 
 
 def test_notes_name_what_is_dropped_and_stepped_over():
     said = notes(ConvSpec.of(stride=2, padding="valid"), (1, 4, 5, 1), (3, 3))
     assert said == {"dropped": "the last 1 row is read by no window"}
+    said = notes(ConvSpec.of(stride=2, padding=1), (1, 4, 6, 1), (3, 3))
+    assert said == {"unused-padding": "1 row and 1 column of padding at the end are unused"}
+    said = notes(ConvSpec.of(stride=3, padding=((0, 1), (0, 0))), (1, 7, 6, 1), (3, 3))
+    assert said == {
+        "unused-padding": "1 row of padding at the end is unused",
+        "dropped": "the last 1 row is read by no window",
+    }
     said = notes(ConvSpec.of(stride=3, padding="valid"), (1, 8, 8, 1), (3, 3))
     assert said == {"dropped": "the last 2 rows and 2 columns are read by no window"}
     said = notes(ConvSpec.of(stride=(3, 1)), (1, 9, 9, 1), (2, 2))
@@ -320,6 +327,10 @@ def test_channels_and_groups_that_do_not_go_together():
     message, hint = refused(kernel=(3, 3), groups=2)
     assert "groups must be 1 or 3, not 2" in message
     assert "4 axes (HWIO)" in hint
+    message, hint = refused(kernel=(16, 3, 7, 7))
+    assert hint == "the kernel looks like PyTorch's OIHW: transpose(2, 3, 1, 0) makes it HWIO"
+    message, hint = refused(shape=(1, 3, 28, 28), kernel=(7, 5, 3, 16))
+    assert hint == "the images look like NCHW: transpose(0, 2, 3, 1) makes them NHWC"
     message, hint = refused(shape=(1, 8, 8, 5), kernel=(3, 3, 2, 8), groups=1)
     assert hint == "a kernel of 3x3x5x8 would fit"
     message, hint = refused(op=Op.CONV2D_TRANSPOSE, shape=(1, 8, 8, 5), kernel=(3, 3, 2, 8))
@@ -358,7 +369,7 @@ def test_transposed_sizes_that_cannot_be_name_the_legal_range():
     message, hint = refused(UsageError, op=Op.CONV2D_TRANSPOSE, padding="fit")
     assert message.startswith("padding fit has no meaning for conv2d_transpose")
     assert transposed_axis(2, 3, 2, 1, (3, 2), size=1).i == 1
-    with pytest.raises(GeometryError, match=r"0 \+ 1 lead to 1$"):
+    with pytest.raises(GeometryError, match=r"0 \+ 1 lead to 1 \("):
         transposed_axis(1, 1, 2, 1, (0, 1), size=5)
 
 
@@ -376,6 +387,7 @@ def test_paddings_are_read_from_text_and_from_numbers():
         (2, explicit, (2, 2, 2, 2)),
         ((2, 1), explicit, (2, 2, 1, 1)),
         (((1, 2), (3, 4)), explicit, (1, 2, 3, 4)),
+        ((1, 2, 3, 4), explicit, (1, 2, 3, 4)),
         (np.array([[1, 2], [3, 4]]), explicit, (1, 2, 3, 4)),
         (np.array([2, 1]), explicit, (2, 2, 1, 1)),
     ]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from convtool import kernels
 from convtool.errors import ConvtoolError, KernelError
 from convtool.geometry import size_text
-from convtool.kernels import Kernel
+from convtool.kernels import Kernel, Problem
+from convtool.terms import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     Make = Callable[[], NDArray[np.float64]]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".pgm", ".gif")
+# What a colour weighs in grey, R, G, B: Rec. ITU-R BT.601, as in Pillow and ImageMagick.
+LUMA = (0.299, 0.587, 0.114)
 
 
 def load(texts: Sequence[str], *, normalize: bool = False) -> Kernel:
@@ -52,7 +54,24 @@ def _load_one(text: str) -> Kernel:
     except ConvtoolError as error:
         raise KernelError(error.message, error.hint).within(text) from None
     pixels = picture.pixels[0, :, :, : -1 if picture.header.alpha else None]
-    return Kernel.from_grey(path.stem, pixels.mean(axis=2), str(path))
+    grey = pixels @ LUMA if pixels.shape[2] == 3 else pixels[..., 0]
+    return Kernel.from_grey(path.stem, grey, str(path))
+
+
+def inspect(path: Path) -> tuple[list[Problem], Kernel | None]:
+    """Return the problems of a kernel file, an image included, and its kernel if there are none."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return kernels.inspect(path)
+    try:
+        return [], _load_one(str(path))
+    except KernelError as error:
+        return [Problem(0, error.message.removeprefix(f"{path}: "), error.hint)], None
+
+
+def files_of(texts: Sequence[str]) -> tuple[Path, ...]:
+    """Return the files among what --kernel got, which no output may overwrite."""
+    named = (Path(part) for text in texts for part in (text, text.rpartition(":")[0]) if part)
+    return tuple(path for path in named if path.is_file())
 
 
 def merge(bank: Sequence[Kernel]) -> Kernel:

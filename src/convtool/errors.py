@@ -3,6 +3,8 @@
 Every error says what must hold, with the numbers that break it; its hint says a way out.
 """
 
+from collections.abc import Iterable
+
 
 class ConvtoolError(ValueError):
     """Something the caller can mend.
@@ -22,6 +24,9 @@ class ConvtoolError(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} (hint: {self.hint})" if self.hint else self.message
 
     def within(self, context: str) -> "ConvtoolError":
         """Return the same error with the place it happened in put before it."""
@@ -58,3 +63,14 @@ class ArrayError(ConvtoolError):
 
 class EngineError(ConvtoolError):
     """An engine or method that cannot do the case it was asked for."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return a hint that names what was perhaps meant, or every choice."""
+    import difflib
+
+    known = list(choices)
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"choose from {', '.join(known)}" if known else ""

@@ -17,7 +17,7 @@ from enum import StrEnum
 from math import ceil
 from typing import NamedTuple, SupportsIndex, TypeVar
 
-from convtool.errors import ChannelError, GeometryError, UsageError
+from convtool.errors import ChannelError, GeometryError, UsageError, did_you_mean
 from convtool.terms import BorderMode, Op, PaddingMode
 
 Pair = tuple[int, int]
@@ -54,8 +54,9 @@ def choice(kind: type[E], text: str, what: str) -> E:
     try:
         return kind(text.strip().lower().replace("_", "-"))
     except ValueError:
-        words = ", ".join(kind)
-        raise UsageError(f"{what} must be one of {words}, not {text!r}") from None
+        raise UsageError(
+            f"{what} must be one of {', '.join(kind)}, not {text!r}", did_you_mean(text, kind)
+        ) from None
 
 
 def parse_size(text: str) -> tuple[int, ...]:
@@ -162,6 +163,8 @@ class Padding(NamedTuple):
                     "or a number, (height, width), or one of valid, same, same-lower, full, fit",
                 )
             amounts = _integers([n for pair in pairs for n in pair], "padding")
+        elif len(parts) == 4:
+            amounts = _integers(parts, "padding")
         else:
             h, w = parse_pair(value, "padding", least=0)  # type: ignore[arg-type]
             amounts = [h, h, w, w]
@@ -178,9 +181,12 @@ class Padding(NamedTuple):
         modes = {str(mode): mode for mode in PaddingMode if mode is not PaddingMode.EXPLICIT}
         if word in modes:
             return cls(modes[word])
+        near = did_you_mean(word, modes)
         raise UsageError(
             f"{text!r} is no padding",
-            "use valid, same, same-lower, full, fit, a number, HxW, or top,bottom,left,right",
+            near
+            if near.startswith("did")
+            else "use valid, same, same-lower, full, fit, a number, HxW, or top,bottom,left,right",
         )
 
     @classmethod
@@ -836,8 +842,8 @@ def _channels(
     if len(kernel_shape) == 2:
         if groups not in (1, c):
             raise GeometryError(
-                f"a kernel of 2 axes filters every channel by itself: groups must be 1 or {c}, "
-                f"not {groups} {where}",
+                f"a kernel of 2 axes filters every channel by itself: groups must be "
+                f"{_either(sorted({1, c}))}, not {groups} {where}",
                 f"leave groups out, or give a kernel with 4 axes ({_layout(spec.op)})",
             )
         if spec.op is Op.CONV2D_TRANSPOSE and filters > 1:
@@ -861,11 +867,16 @@ def _channels(
     if takes != c:
         fits = c // given if spec.op is Op.CONV2D and c % given == 0 else 0
         times = f"{given} x {groups} groups = {takes}" if groups > 1 else f"{takes}"
+        if fits and out % fits == 0:
+            hint = f"groups {fits} would fit"
+        elif kernel_shape[1] * groups == c and kernel_shape[2] == kernel_shape[3]:
+            hint = "the kernel looks like PyTorch's OIHW: transpose(2, 3, 1, 0) makes it HWIO"
+        elif input_shape[1] == takes and input_shape[2] == c:
+            hint = "the images look like NCHW: transpose(0, 2, 3, 1) makes them NHWC"
+        else:
+            hint = f"a kernel of {_wanted_kernel(spec, kernel_shape, c)} would fit"
         raise ChannelError(
-            f"the kernel takes {times} input channels, but the images have {c} {where}",
-            f"groups {fits} would fit"
-            if fits and out % fits == 0
-            else f"a kernel of {_wanted_kernel(spec, kernel_shape, c)} would fit",
+            f"the kernel takes {times} input channels, but the images have {c} {where}", hint
         )
     return groups, out, out
 
@@ -882,18 +893,21 @@ def _notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
     axes = tuple(zip((rows, cols), LINES, (("top", "bottom"), ("left", "right")), strict=True))
     if spec.padding.mode in (PaddingMode.SAME, PaddingMode.SAME_LOWER):
         odd = [
-            f"the odd {line} of padding is at the {sides[axis.after > axis.before]}"
+            f"the odd {line} is at the {sides[axis.after > axis.before]}"
             for axis, line, sides in axes
             if axis.before != axis.after
         ]
         if odd:
             yield Note("odd-padding", ", ".join(odd))
-    dropped = [_count(axis.dropped, line) for axis, line, _ in axes if axis.dropped]
-    if dropped:
-        verb = "is" if sum(axis.dropped for axis, _, _ in axes) == 1 else "are"
+    # What is dropped is padding first, and only then a part of the image.
+    unread = [(max(axis.dropped - axis.after, 0), line) for axis, line, _ in axes]
+    unused = [(min(axis.dropped, axis.after), line) for axis, line, _ in axes]
+    if any(n for n, _ in unused):
+        yield Note("unused-padding", f"{_counts(unused, 'of padding at the end')} unused")
+    if any(n for n, _ in unread):
         yield Note(
             "dropped",
-            f"the last {' and '.join(dropped)} {verb} read by no window",
+            f"the last {_counts(unread)} read by no window",
             "" if spec.padding.mode is PaddingMode.SAME else "padding same reads them",
         )
     for axis, line, _ in axes:
@@ -906,5 +920,8 @@ def _notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
             )
 
 
-def _count(n: int, line: str) -> str:
-    return f"{n} {line}" if n == 1 else f"{n} {line}s"
+def _counts(lines: Sequence[tuple[int, str]], of: str = "") -> str:
+    """Say how many of each line there are: ``1 row and 2 columns are``."""
+    words = [f"{n} {line}" if n == 1 else f"{n} {line}s" for n, line in lines if n]
+    verb = "is" if sum(n for n, _ in lines) == 1 else "are"
+    return " ".join(filter(None, [" and ".join(words), of, verb]))

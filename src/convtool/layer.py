@@ -46,9 +46,11 @@ def settle(spec: ConvSpec, input: str, kernel: str, filters: int | None) -> Conv
 
 
 def _input_shape(text: str) -> Shape:
-    if re.fullmatch(r"\d+(x\d+)*", text.lower()) and not Path(text).exists():
-        size = parse_size(text)
+    if re.fullmatch(r"\d+([x×]\d+)*", text.lower()) and not Path(text).exists():
+        size = parse_size(text.replace("×", "x"))
         return image_shape(size if len(size) > 1 else parse_pair(text, "the size", least=0))
+    if re.fullmatch(r"[\d\sx×X,;*]+", text) and not Path(text).exists():
+        parse_size(text)  # which says how a size is written
     from convtool import images
 
     # A header that claims too much is still a header: nothing is decoded here.

@@ -2,6 +2,11 @@
 
 from enum import StrEnum
 
+# What is taken for an image by its name: by --recursive in folders, and as a kernel.
+IMAGE_SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .tif .tiff .webp .bmp .dib .pbm .pgm .ppm .pnm .gif".split()
+)
+
 # The most pixels, over all frames, that an image may claim before it is asked whether it is meant.
 MAX_PIXELS = 500_000_000
 

@@ -397,12 +397,12 @@ def test_the_block_for_people(here):
     ran = applied("-k", "sobel", "--stride", "2", "a.png")
     for part in (
         "1x8x8x3 → 1x4x4x3",
-        "sobel 3x3 (2 filters, combined by magnitude)",
+        "sobel 3x3, magnitude of 2 filters",
         "cross-correlation (no flip), stride 2x2, padding same",
-        "top 0, bottom 1, left 0, right 1; border zero; the odd row of padding is at the bottom",
+        "top 0, bottom 1, left 0, right 1; border zero\n            the odd row is at the bottom,",
         "dropped     nothing: every row and column is read",
         "engine      numpy, gemm",
-        "before Numba is loaded",
+        "multiply-adds end before Numba is loaded",
         "a.png → a.sobel.png  values ",
         "clipped",
         "note: outside the image counts as black, so the rim shows an edge",
@@ -428,6 +428,7 @@ def test_the_plan_and_notes_are_told_once_for_images_of_one_shape(here):
     ("arguments", "said", "unsaid"),
     [
         (["-k", "gaussian"], "the rim is darker, up to 3 pixels deep", "negative"),
+        (["-k", "sharpen"], "which falsifies the rim, up to 1 pixel deep", "darker"),
         (["-k", "laplacian"], "% of the responses are negative and became black", "darker"),
         (["-k", SUM9, "-p", "valid"], "--normalize (the taps sum to 9)", "negative"),
         (["-k", "1x1: 0.001"], "the picture shows next to nothing", "rim"),
@@ -493,6 +494,9 @@ def test_names_from_a_file_and_from_standard_input(here):
         *("apply", "-k", "identity", "--files-from", "-", "-0", "--json"), stdin=b"a.png\0b c.png\0"
     )
     assert [json.loads(line)["input"] for line in ran.out.splitlines()] == ["a.png", "b c.png"]
+    (here / "nul").write_bytes(b"a.png\0b c.png\0")
+    ran = applied("-k", "identity", "--files-from", "nul", code=2)
+    assert "the names in nul end with NUL\n\nhint: add -0" in ran.err
     ran = applied("-k", "identity", "--files-from", "none", code=2)
     assert "--files-from none: No such file" in ran.err
 
@@ -507,6 +511,9 @@ def test_folders(here):
         ["out/a.identity.png"],
         ["out/deep/b.identity.jpg"],
     ]
+    for _ in range(2):  # a tree filtered in place is filtered in place again
+        records = reported("-k", "identity", "-r", "in")
+        assert [r["input"] for r in records] == ["in/a.png", "in/deep/b.jpg"]
     [record] = reported("-k", "identity", "in", code=1)
     assert "folder" in record["error"]
     assert "--recursive" in record["hint"]
@@ -543,6 +550,10 @@ def test_outputs_are_named_and_collisions_found_before_any_work(here):
         (["--range", "wide", "a.png"], "--range must be one of clip, abs"),
         (["--engine", "numpy", "--method", "direct", "a.png"], "does not have the method direct"),
         (["--no-clobber", "--skip-existing", "a.png"], "exclude each other"),
+        (["--depth", "8", "-o", "a.npy", "a.png"], "a .npy output holds float32, not --depth 8"),
+        (["-0", "a.png"], "-0 says how names end in --files-from"),
+        (["--range", "strech", "a.png"], "did you mean stretch?"),
+        (["--padding", "smae", "a.png"], "did you mean same?"),
         (["--stride", "0", "a.png"], "stride must be at least 1"),
         ([], "no input"),
         (["-", "-"], "standard input can be read only once"),
@@ -707,3 +718,102 @@ def test_what_a_format_cannot_carry_is_said(here):
     np.save("grey.npy", np.ones((1, 1, 3, 1)))
     ran = applied("-k", "grey.npy", "-o", "out.png", "a.png")
     assert "note: the RGB colour profile does not describe a grey picture" in ran.out
+
+
+def test_a_file_that_cannot_be_read_is_not_overwritten_either(here):
+    save("a.png", noise(4, 5))
+    (here / "bad.png").write_text("precious")
+    ran = applied("-k", "identity", "-o", "bad.png", "a.png", "bad.png", code=2)
+    assert "the output bad.png is the input bad.png" in ran.err
+    ran = applied("-k", "identity", "-o", "out.png", "a.png", "none.png", code=2)
+    assert "two outputs would be written to out.png" in ran.err
+    save("k.png", noise(3, 3))
+    ran = applied("-k", "k.png", "-o", "k.png", "a.png", code=2)
+    assert "the output k.png is the kernel k.png" in ran.err
+    assert (here / "bad.png").read_text() == "precious"
+
+
+@pytest.mark.parametrize("alpha", ["auto", "premultiply", "filter", "keep", "drop"])
+@pytest.mark.parametrize("how", ["each", "magnitude", "mean", "max", "absmax", "sum", "grid"])
+def test_every_combination_of_filters_with_every_alpha(here, alpha, how):
+    image = noise(6, 7, 4, low=1)
+    save("a.png", image)
+    two = ("-k", "1x1: 1", "-k", "1x1: 0.5", "--combine", how, "--alpha", alpha)
+    [record] = reported(*two, "-o", "{filter}.png", "a.png")
+    channels = 3 if alpha == "drop" else 4
+    size = (6, 16) if how == "grid" else (6, 7)
+    # Two images of 3 colours each are reported together, and alpha is counted once.
+    assert record["output_shape"] == [1, *size, channels + 3 * (how == "each")]
+    result = pixels_of("0.png")
+    assert result.shape == (*size, channels)
+    if alpha in ("keep", "auto", "premultiply") and how in ("each", "grid"):
+        np.testing.assert_array_equal(result[:, :7, 3], image[..., 3])
+
+
+def test_rounding_is_not_reported_as_clipping(here):
+    save("white.png", np.full((20, 20), 255, np.uint8))
+    for engine in ("numpy", "cpu"):
+        for kernel in ("disk", "unsharp", "log", "farid:filter=x"):
+            ran = applied("-k", kernel, "--border", "edge", "--engine", engine, "white.png")
+            assert "nothing clipped" in ran.out
+            assert "note:" not in ran.out
+
+
+def test_skip_existing_leaves_those_that_exist_and_writes_the_others(here):
+    save("a.png", noise(4, 5))
+    (here / "0.png").write_text("there")
+    two = ("-k", "1x1: 1", "-k", "1x1: 2")
+    [record] = reported(*two, "--skip-existing", "-o", "{filter}.png", "a.png")
+    assert (here / "0.png").read_text() == "there"
+    assert record["outputs"] == ["1.png"]
+    assert pixels_of("1.png").shape == (4, 5)
+
+
+def test_an_animation_does_not_become_one_picture_unasked(here):
+    frames = [Image.fromarray(noise(6, 7, seed=n)) for n in range(3)]
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:])
+    ran = applied("-k", "identity", "-o", "out.png", "a.gif", code=2)
+    assert "has 3 frames and PNG holds one picture" in ran.err
+    applied("-k", "identity", "-o", "out.apng", "a.gif")
+    with Image.open("out.apng") as image:
+        assert image.n_frames == 3
+
+
+def test_braces_in_names(here):
+    save("a.png", noise(4, 5))
+    applied("-k", "identity", "-o", "b{{c}}.png", "a.png")
+    assert pixels_of("b{c}.png").shape == (4, 5)
+    ran = applied("-k", "identity", "-o", "b{.png", "a.png", code=2)
+    assert "the output name b{.png cannot be read" in ran.err
+
+
+def test_grouped_filters_are_images_of_their_own(here):
+    save("a.png", noise(5, 6, 3))
+    weights = noise(3, 3, 1, 6, low=-2, high=3, dtype=np.int64)
+    np.save("w.npy", weights)
+    [record] = reported("-k", "w.npy", "--groups", "3", "a.png")
+    assert [name[-5:] for name in record["outputs"]] == [f"{f}.png" for f in range(6)]
+    applied("-k", "w.npy", "--groups", "3", "--combine", "max", "-o", "max.npy", "a.png")
+    applied("-k", "w.npy", "--groups", "3", "-o", "all.npy", "a.png")
+    np.testing.assert_array_equal(np.load("max.npy")[..., 0], np.load("all.npy").max(axis=3))
+
+
+def test_feature_maps_leave_alpha_out_and_say_so(here):
+    save("a.png", noise(5, 6, 4))
+    np.save("w.npy", np.ones((1, 1, 3, 7)))
+    [record] = reported("-k", "w.npy", "-o", "maps.npy", "a.png")
+    assert (record["alpha"], record["output_shape"]) == ("drop", [1, 5, 6, 7])
+    assert "alpha-dropped" in [note["code"] for note in record["notes"]]
+    assert np.load("maps.npy").shape == (1, 5, 6, 7)
+
+
+def test_a_colour_image_as_a_kernel_weighs_as_its_grey(here):
+    kernel = noise(3, 3, 3)
+    save("k.png", kernel)
+    image = save("a.png", noise(6, 7))
+    applied("-k", "k.png", "-o", "out.npy", "a.png")
+    grey = kernel @ (0.299, 0.587, 0.114)
+    expected = conv2d(image[None, :, :, None], grey / grey.sum())
+    np.testing.assert_allclose(np.load("out.npy"), expected, rtol=1e-6)
+    for command in (["show", "k.png"], ["check", "k.png"], ["export", "k.png"]):
+        assert run("kernels", *command).code == 0

@@ -61,8 +61,7 @@ def test_the_keys_that_stay():
         "notes": [
             {
                 "code": "odd-padding",
-                "message": "the odd row of padding is at the bottom, "
-                "the odd column of padding is at the right",
+                "message": "the odd row is at the bottom, the odd column is at the right",
                 "hint": "",
             }
         ],
@@ -104,6 +103,7 @@ def test_an_image_is_read_by_its_header(tmp_path):
         (["5x5", "-k", "sobl"], 2, "sobl", "sobel"),
         (["5x5", "-k", "sobel", "--filters", "3"], 2, "has filters of its own", "--filters 32"),
         (["5x5", "-k", "3x3", "--filters", "0"], 2, "filters are at least 1", ""),
+        (["3,28,28", "-k", "3x3"], 2, "a size is written HxW", "480x640x3"),
         (["5x5x5x5x5", "-k", "3x3"], 2, "2, 3 or 4 numbers", "480x640x3"),
     ],
 )
@@ -114,3 +114,20 @@ def test_what_cannot_be(arguments, code, message, hint):
     assert message in ran.err
     assert hint in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_standard_input_and_one_number(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    ran = run("shape", "-", "-k", "3x3", "--json", stdin=data[:100])
+    assert json.loads(ran.out)["output_shape"] == [1, 20, 30, 3]
+    assert layer("28", "-k", "3x3")["input_shape"] == [1, 28, 28, 1]
+
+
+def test_the_formula_holds_as_it_stands():
+    ran = run("shape", "14x14", "-k", "3x3", "--dilation", "2")
+    assert "floor((14 + 2 + 2 - ((3 - 1)·2 + 1)) / 1) + 1 = 14" in ran.out
+    ran = run("shape", "224x224x3", "-k", "7x7", "--stride", "2", "-p", "3")
+    assert "dropped     1 row and 1 column of padding at the end are unused" in ran.out
+    ran = run("shape", "28x28", "-k", "3x3", "--stride", "5", "-p", "valid")
+    assert "dropped     nothing at the end, but the stride leaves gaps" in ran.out

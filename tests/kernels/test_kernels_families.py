@@ -218,7 +218,7 @@ def test_bilinear_enlarges_by_interpolation(f):
         (
             "gaussian:2",
             "parameters are written name=value, but gaussian is given '2'",
-            "for example gaussian:filter=0",
+            "for example gaussian:sigma=1",
         ),
         (
             "gaussian:sigma=",

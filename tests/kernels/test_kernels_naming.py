@@ -181,3 +181,18 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
     assert "gaussian 25 25 1" in done.stdout
     assert "gabor 29 29 4" in done.stdout
+
+
+def test_inline_taps_in_brackets_and_a_forgotten_colon():
+    for text in ("[[1, 2], [3, 4]]", "[[1 2][3 4]]", "2x2: 1 2 3 4"):
+        assert kernels.load(text).weights.tolist() == [[[1, 2], [3, 4]]]
+    assert kernels.load("[1,-1]").shape == (1, 2)
+    with pytest.raises(KernelError, match="a colon stands between the size and the taps, but 2x2"):
+        kernels.load("2x2 1 2 3 4")
+
+
+def test_parameters_without_a_colon_are_shown_with_one():
+    for text in ("gaussian=2", "gaussian sigma=2", "gaussian(2)"):
+        with pytest.raises(KernelError, match="parameters follow a colon") as caught:
+            kernels.load(text)
+        assert caught.value.hint == "for example gaussian:sigma=1"

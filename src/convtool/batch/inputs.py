@@ -7,11 +7,10 @@ from pathlib import Path
 
 from convtool.batch.model import Source
 from convtool.errors import UsageError
+from convtool.terms import IMAGE_SUFFIXES
 
 # What --recursive looks for in a folder.
-SUFFIXES = frozenset(
-    ".png .apng .jpg .jpeg .jpe .tif .tiff .webp .bmp .dib .pbm .pgm .ppm .pnm .gif .npy".split()
-)
+SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
 
 def expand(
@@ -39,6 +38,8 @@ def expand(
     UsageError
         Where there is no input at all, or standard input is asked for twice.
     """
+    if null and not files_from:
+        raise UsageError("-0 says how names end in --files-from, which is not given")
     listed = list(names) + (_listed(files_from, null) if files_from else [])
     if (listed.count("-") + (files_from == "-")) > 1:
         raise UsageError("standard input can be read only once")
@@ -64,6 +65,8 @@ def _listed(files_from: str, null: bool) -> list[str]:
         data = sys.stdin.buffer.read() if files_from == "-" else Path(files_from).read_bytes()
     except OSError as error:
         raise UsageError(f"--files-from {files_from}: {error.strerror}") from None
+    if not null and b"\0" in data:
+        raise UsageError(f"the names in {files_from} end with NUL", "add -0")
     names = data.split(b"\0") if null else data.splitlines()
     return [os.fsdecode(name) for name in names if name]
 
@@ -74,4 +77,4 @@ def _walk(folder: Path) -> Iterator[Source]:
         for file in sorted(files):
             path = Path(parent, file)
             if path.suffix.lower() in SUFFIXES:
-                yield Source(str(path), path, Path(parent).relative_to(folder))
+                yield Source(str(path), path, Path(parent).relative_to(folder), found=True)

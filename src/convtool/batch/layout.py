@@ -69,6 +69,11 @@ def settle_depth(
 ) -> tuple[Depth, RangeMode, tuple[Note, ...]]:
     """Settle how the output stores a channel, and how responses become its numbers."""
     can_float = Depth.FLOAT in form.depths
+    if form.name == "NPY" and request.depth not in (None, Depth.FLOAT):
+        raise UsageError(
+            f"a .npy output holds float32, not --depth {request.depth}",
+            "leave --depth out, or write a .png or .tif",
+        )
     depth = request.depth or header.depth
     if form.name == "NPY" or (request.range is RangeMode.RAW and request.depth is None):
         depth = Depth.FLOAT

@@ -61,6 +61,8 @@ class Source:
         None for standard input.
     inside : Path
         The folder it lies in, relative to the folder given with --recursive.
+    found : bool
+        Whether it was found in a folder rather than named.
     data : bytes
         What standard input held.
     """
@@ -68,6 +70,7 @@ class Source:
     name: str
     path: Path | None = None
     inside: Path = Path()
+    found: bool = False
     data: bytes = b""
 
     @property

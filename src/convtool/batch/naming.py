@@ -111,6 +111,25 @@ def safe(name: str) -> str:
     return re.sub(r"[^\w.+=-]+", "-", name)
 
 
+def without_own_outputs(prepared: Sequence[Job | Failed]) -> list[Job | Failed]:
+    """Leave out what --recursive found but an earlier run of the same command had written.
+
+    Otherwise a tree could not be filtered in place twice, nor go on where it stopped.
+    """
+    written = {
+        _identity(target.path)
+        for job in prepared
+        if isinstance(job, Job)
+        for target in job.targets
+        if target.path is not None and target.path.exists()
+    }
+    return [
+        one
+        for one in prepared
+        if not (one.source.found and one.source.path and _identity(one.source.path) in written)
+    ]
+
+
 def check_paths(request: Request, prepared: Sequence[Job | Failed]) -> None:
     """Refuse outputs on inputs, on kernels and on each other, links looked through.
 

@@ -14,7 +14,7 @@ from convtool.batch.layout import (
     settle_depth,
 )
 from convtool.batch.model import Failed, Job, Request, Source
-from convtool.batch.naming import FIELDS, check_paths, fields_of, targets_of
+from convtool.batch.naming import FIELDS, check_paths, fields_of, targets_of, without_own_outputs
 from convtool.errors import ChannelError, ConvtoolError, EngineError, ImageError, UsageError
 from convtool.geometry import ConvPlan, Note, plan
 from convtool.images import Header
@@ -45,6 +45,7 @@ def prepare(request: Request, sources: Sequence[Source]) -> list[Job | Failed]:
         one if isinstance(one, Failed) else _attempt(_job, request, one, index, macs)
         for index, one in enumerate(settled)
     ]
+    prepared = without_own_outputs(prepared)
     check_paths(request, prepared)
     return prepared
 

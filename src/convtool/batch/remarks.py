@@ -65,7 +65,9 @@ def remarks(job: Job, kernel: Kernel, full: float, outcome: Outcome) -> Iterator
 
 def _about_the_rim(job: Job, kernel: Kernel) -> Iterator[Note]:
     deepest = max(job.plan.pads)
-    if job.plan.spec.border.mode is not BorderMode.ZERO or deepest == 0:
+    zero = job.plan.spec.border.mode is BorderMode.ZERO
+    # Layers of a network are meant to have their zeros.
+    if not zero or deepest == 0 or not job.plan.per_channel:
         return
     way_out = "--border edge or reflect, or --padding valid"
     if not any(kernel.sums):
@@ -73,7 +75,9 @@ def _about_the_rim(job: Job, kernel: Kernel) -> Iterator[Note]:
         yield Note("false-edge", f"outside the image counts as black, so {what}", way_out)
         return
     reach = f"up to {deepest} pixel{'s' if deepest > 1 else ''} deep"
-    if job.alpha is AlphaMode.PREMULTIPLY:
+    if (kernel.weights < 0).any():
+        what = f"outside the image counts as black, which falsifies the rim, {reach}"
+    elif job.alpha is AlphaMode.PREMULTIPLY:
         what = f"outside the image counts as transparent, so the rim fades, {reach}"
     else:
         what = f"outside the image counts as black, so the rim is darker, {reach}"
@@ -92,7 +96,7 @@ def _about_the_range(job: Job, kernel: Kernel, full: float, clipped: Clipped) ->
     if clipped.below > WORTH_SAYING:
         yield Note(
             "negative-clipped",
-            f"{clipped.below:.0%} of the responses are negative and became black",
+            f"{clipped.below:.1%} of the responses are negative and became black",
             "--range abs, signed or stretch",
         )
     if clipped.above > WORTH_SAYING:
@@ -101,6 +105,6 @@ def _about_the_range(job: Job, kernel: Kernel, full: float, clipped: Clipped) ->
             "bright-clipped",
             f"{clipped.above:.1%} of the responses are brighter than white and became white",
             f"--normalize (the taps sum to {largest:g}), or --range stretch"
-            if largest > 1.001
+            if largest > 1.001 and job.plan.per_channel
             else "--range stretch",
         )

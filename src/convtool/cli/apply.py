@@ -265,6 +265,7 @@ def apply(
         format=format,
         quality=quality,
         max_pixels=max_pixels,
+        kernel_files=bank.files_of(kernel),
         no_clobber=no_clobber,
         skip_existing=skip_existing,
     )
@@ -277,7 +278,7 @@ def apply(
         for target in job.targets
     )
     report = events.Report(
-        request, len(sources), quiet=quiet, as_json=json, to_stderr=to_stdout, dry_run=dry_run
+        request, len(prepared), quiet=quiet, as_json=json, to_stderr=to_stdout, dry_run=dry_run
     )
     if to_stdout and not dry_run:
         batch.refuse_terminal()

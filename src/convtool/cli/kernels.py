@@ -68,13 +68,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Draw the taps as a heat map, and say what they do."""
-    from convtool import kernels
+    from convtool import bank
     from convtool.report import kernels as report
 
     for number, name in enumerate(names):
         if number and not as_json:
             typer.echo()
-        report.show(kernels.load(name), as_json=as_json)
+        report.show(bank.load([name]), as_json=as_json)
 
 
 @app.command("check", epilog=_CHECK_EXAMPLES)
@@ -82,10 +82,10 @@ def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Kernel files.")],
 ) -> None:
     """Say what is wrong with kernel files, by line."""
-    from convtool import kernels
+    from convtool import bank
     from convtool.report import kernels as report
 
-    checks = [(str(path), *kernels.inspect(path)) for path in files]
+    checks = [(str(path), *bank.inspect(path)) for path in files]
     report.show_checks(checks)
     if any(problems for _, problems, _ in checks):
         raise typer.Exit(1)
@@ -113,15 +113,15 @@ def export(
     ] = None,
 ) -> None:
     """Write a kernel in another form, with every digit."""
-    from convtool import kernels
+    from convtool import bank, images
     from convtool.kernels import export as forms
 
     form = forms.format_for(format, output)
     if output is None and form in forms.BINARY and sys.stdout.isatty():
         raise UsageError(f"{form} is not text to show on a terminal", f"add -o kernel.{form}")
-    data = forms.encode(kernels.load(name), form, output.stem if output else "")
+    data = forms.encode(bank.load([name]), form, output.stem if output else "")
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
     else:
-        forms.write(output, data)
+        images.write_atomically(output, data)

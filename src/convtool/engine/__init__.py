@@ -78,14 +78,14 @@ def choose(
         return Choice(
             EngineName.NUMPY,
             MethodName.GEMM,
-            f"{_amount(macs)} multiply-adds are done before Numba is loaded",
+            f"{_amount(macs)} multiply-adds end before Numba is loaded",
         )
     taps, filters = _product_size(settled)
     if filters >= BLAS_PAYS_FROM[0] and taps >= BLAS_PAYS_FROM[1]:
         return Choice(
             EngineName.NUMPY,
             MethodName.GEMM,
-            f"{filters} filters of {taps} taps make a matrix product that BLAS does best",
+            f"{filters} filters of {taps} taps are a product that BLAS does best",
         )
     return Choice(
         EngineName.CPU,
@@ -110,7 +110,7 @@ def _amount(macs: int) -> str:
     for size, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
         if macs >= size:
             return f"{macs / size:.3g} {word}"
-    return str(macs)
+    return f"{macs:,}"
 
 
 def convolve(

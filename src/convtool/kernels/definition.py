@@ -20,11 +20,11 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convtool.errors import KernelError
+from convtool.errors import KernelError, did_you_mean
 from convtool.kernels.families import FAMILIES, Family, Parameter, Value, value_text
 from convtool.kernels.kernel import Kernel, Setting, check_sides
 from convtool.kernels.positions import Positions
-from convtool.kernels.reading import Problem, did_you_mean
+from convtool.kernels.reading import Problem
 from convtool.terms import Combine
 
 if TYPE_CHECKING:

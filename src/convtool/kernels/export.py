@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import secrets
 import zipfile
 from pathlib import Path
 
@@ -147,23 +145,3 @@ def _digits(value: float) -> str:
 def _aligned(rows: list[list[str]], separator: str) -> list[str]:
     width = max(len(cell) for row in rows for cell in row)
     return [separator.join(cell.rjust(width) for cell in row) for row in rows]
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    KernelError
-        Where the folder does not exist or cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise KernelError(
-            f"{path} cannot be written: {os.strerror(error.errno or 0)}",
-            "the folder must exist and be writable",
-        ) from None

@@ -72,6 +72,7 @@ def disk(values: Values, shape: Shape) -> Taps:
     y, x = ((t + 0.5).clip(-r, r) for t in _axes(shape))
     y0, x0 = ((t - 0.5).clip(-r, r) for t in _axes(shape))
     area = _corner(x, y, r) - _corner(x0, y, r) - _corner(x, y0, r) + _corner(x0, y0, r)
+    area = np.maximum(area, 0)  # corners that the circle just misses are 0 but for rounding
     taps: Taps = area / area.sum()
     return taps[None]
 

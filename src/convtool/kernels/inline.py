@@ -7,13 +7,14 @@ from convtool.kernels.kernel import Kernel, check_sides
 from convtool.kernels.reading import LineError, number
 
 _HEADER = re.compile(r"\s*(\d+)(?:\s*[x×]\s*(\d+))?\s*:", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d+[x×]\d+)\s", re.IGNORECASE)
 _FIRST = re.compile(r"\s*[-+\N{MINUS SIGN}.]*\d")
 _SEPARATOR = re.compile(r"[\s,;]+")
 
 
 def is_inline(text: str) -> bool:
     """Tell whether a text is meant as taps: a size and a colon, or numbers from the start on."""
-    if _HEADER.match(text):
+    if _HEADER.match(text) or text.lstrip().startswith("["):
         return True
     return bool(_FIRST.match(text)) and (bool(_SEPARATOR.search(text.strip())) or _single(text))
 
@@ -41,11 +42,24 @@ def parse(text: str) -> Kernel:
         Where a tap is no number, or their count is not what the size or the first row says.
     """
     try:
+        text = _without_brackets(text)
         header = _HEADER.match(text)
+        if not header and (size := _SIZE.match(text)):
+            raise LineError(
+                f"a colon stands between the size and the taps, but {size[1]} has none",
+                f'"{size[1]}: …"',
+            )
         rows = _sized(text, header) if header else _matrix(text)
     except LineError as error:
         raise KernelError(f"inline kernel: {error.message}", error.hint) from None
     return Kernel.from_rows("kernel", rows, "inline")
+
+
+def _without_brackets(text: str) -> str:
+    """Turn ``[[1, 2], [3, 4]]``, as Python and JSON write it, into ``1, 2; 3, 4``."""
+    if not text.lstrip().startswith("["):
+        return text
+    return re.sub(r"\]\s*,?\s*\[", ";", text).replace("[", "").replace("]", "")
 
 
 def _sized(text: str, header: re.Match[str]) -> list[list[float]]:

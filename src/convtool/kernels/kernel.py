@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convtool.errors import KernelError
-from convtool.kernels.reading import did_you_mean
+from convtool.errors import KernelError, did_you_mean
 from convtool.terms import Combine
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from convtool.errors import KernelError
 from convtool.kernels import files, inline, presets
+from convtool.kernels.definition import Definition
+from convtool.kernels.families import value_text
 from convtool.kernels.kernel import Kernel
 
 
@@ -49,8 +51,26 @@ def load(text: str) -> Kernel:
             f"{text}: {Path(name).suffix} is no kernel file's suffix",
             f'a kernel is a preset, taps as in "1 -1", or a file that ends in {_endings()}',
         )
-    found = presets.find(name)
-    return found.kernel(_arguments(found.name, arguments))
+    found = presets.find(_preset(name))
+    return found.kernel(_arguments(found, arguments))
+
+
+def _preset(text: str) -> str:
+    """Return a preset's name, or say how parameters are written where they follow wrongly."""
+    name, *rest = re.split(r"[\s=(]+", text.strip(), maxsplit=1)
+    if rest and presets.exists(name):
+        raise KernelError(
+            f"parameters follow a colon, but {text!r} has none",
+            f"for example {_example(presets.find(name))}",
+        )
+    return text
+
+
+def _example(found: Definition) -> str:
+    """Show how a parameter of this preset is written."""
+    for parameter in found.parameters:
+        return f"{found.name}:{parameter.name}={value_text(parameter.default)}"
+    return f"{found.name}:filter=0"
 
 
 def _endings() -> str:
@@ -65,8 +85,9 @@ def _path(text: str) -> tuple[Path, str]:
     return Path(text), ""
 
 
-def _arguments(name: str, text: str) -> dict[str, str]:
+def _arguments(found: Definition, text: str) -> dict[str, str]:
     """Read ``sigma=2,size=9``."""
+    name = found.name
     given: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         key, equals, value = part.partition("=")
@@ -74,7 +95,7 @@ def _arguments(name: str, text: str) -> dict[str, str]:
         if not equals or not value.strip():
             raise KernelError(
                 f"parameters are written name=value, but {name} is given {part!r}",
-                f"for example {name}:filter=0",
+                f"for example {_example(found)}",
             )
         if key in given:
             raise KernelError(f"{key} is given twice to {name}: {given[key]} and {value.strip()}")

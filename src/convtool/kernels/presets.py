@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from convtool.errors import KernelError
+from convtool.errors import KernelError, did_you_mean
 from convtool.kernels import definition
 from convtool.kernels.definition import Definition
-from convtool.kernels.reading import LineError, Problem, did_you_mean, read_text
+from convtool.kernels.reading import LineError, Problem, read_text
 
 
 @dataclass(frozen=True)

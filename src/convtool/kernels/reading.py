@@ -1,12 +1,11 @@
 """What every reader of kernels shares: numbers, text, and faults that know their line."""
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-from convtool.errors import KernelError
+from convtool.errors import KernelError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -53,17 +52,6 @@ def number(token: str, line: int = 0) -> float:
     if not isfinite(value):
         raise LineError(f"taps must be finite, but one is {token}", line=line)
     return value
-
-
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return a hint that names what was perhaps meant, or every choice."""
-    import difflib
-
-    known = list(choices)
-    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"choose from {', '.join(known)}" if known else ""
 
 
 def read_text(path: Path) -> str:

@@ -17,7 +17,7 @@ from convtool.report.plans import (
     note_lines,
     notes_json,
     operator_text,
-    padding_text,
+    padding_lines,
 )
 from convtool.terms import Combine, RangeMode
 
@@ -61,7 +61,7 @@ class Report:
         self.as_json = as_json
         self.stream = sys.stderr if to_stderr else sys.stdout
         self.dry_run = dry_run
-        self._shown: tuple[object, ...] = ()
+        self._shown: list[Line] = []
         self._told: set[str] = set()
 
     def follow(self, happening: Iterable[Event]) -> int:
@@ -102,11 +102,11 @@ class Report:
             return [[(event.job.source.name, ""), (" skipped: its output exists", DIM)]]
         job = event.job
         notes = job.notes if isinstance(event, Planned) else event.notes
-        lines = []
-        key = (job.plan, job.output_shape, job.choice, job.format.name, job.depth, job.alpha)
-        if key != self._shown:
-            self._shown = key
-            lines += plan_lines(self.request, job)
+        lines = plan_lines(self.request, job)
+        if lines == self._shown:
+            lines = []
+        else:
+            self._shown = lines.copy()
         lines.append(image_line(event))
         return lines + note_lines(self._new(notes))
 
@@ -206,7 +206,7 @@ def plan_lines(request: Request, job: Job) -> list[Line]:
     """Say what is done to images of one shape."""
     settled, kernel = job.plan, request.kernel
     shapes = f"{size_text(job.header.shape)}{ARROW}{size_text(job.output_shape)}"
-    filters = f" ({kernel.filters} filters, {combined(job.combine)})" if kernel.filters > 1 else ""
+    filters = f", {combined(job.combine, kernel.filters)}" if kernel.filters > 1 else ""
     lines = [
         entry(
             "shape",
@@ -214,20 +214,22 @@ def plan_lines(request: Request, job: Job) -> list[Line]:
             f"   {kernel.name} {size_text(kernel.shape)}{filters}",
         ),
         entry(str(settled.op), operator_text(settled)),
-        entry("padding", padding_text(settled)),
+        *padding_lines(settled),
         entry("dropped", dropped_text(settled)),
         entry(
             "engine", f"{job.choice.engine}, {job.choice.method}", (f"   {job.choice.reason}", DIM)
         ),
     ]
     if job.header.alpha:
-        lines.insert(4, entry("alpha", str(job.alpha) if job.alpha else "an input channel"))
+        lines.insert(-1, entry("alpha", str(job.alpha) if job.alpha else "an input channel"))
     return lines
 
 
-def combined(how: Combine) -> str:
-    """Say what becomes of several responses."""
-    return {Combine.EACH: "each kept", Combine.GRID: "as a grid"}.get(how, f"combined by {how}")
+def combined(how: Combine, filters: int) -> str:
+    """Say what becomes of the responses of several filters."""
+    if how is Combine.EACH:
+        return f"{filters} filters"
+    return f"{how} of {filters} filters"
 
 
 def image_line(event: Done | Planned) -> Line:
@@ -260,10 +262,18 @@ def values_text(event: Done) -> str:
     """Say how the responses lay and what saturation did to them."""
     if event.minimum is None or event.maximum is None:
         return "no finite values"
-    text = f"values {event.minimum:.4g} to {event.maximum:.4g}, {event.job.range}"
+    low, high = number_texts(event.minimum, event.maximum)
+    text = f"values {low} to {high}, {event.job.range}"
     if event.job.range is RangeMode.RAW:
         return text
     return f"{text}: {share_text(event.clipped)} clipped"
+
+
+def number_texts(low: float, high: float) -> tuple[str, str]:
+    """Write the ends of a range, with 0 for what is nothing beside its width."""
+    least = max(abs(low), abs(high)) * 1e-6
+    low, high = (0.0 if abs(end) < least else end for end in (low, high))
+    return f"{low:.6g}", f"{high:.6g}"
 
 
 def share_text(share: float) -> str:

@@ -34,7 +34,7 @@ def emit(lines: Iterable[Line], stream: TextIO | None = None) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console = Console(file=stream, highlight=False)
     for line in lines:
         console.print(Text.assemble(*line))
 

@@ -8,8 +8,8 @@ from convtool.geometry import Axis, ConvPlan, Note, size_text
 from convtool.report.lines import DIM, GOOD, WARN, Line, emit, entry
 from convtool.terms import PaddingMode
 
-# Notes that `padding_text` and `dropped_text` tell.
-TOLD_IN_PLACE = ("odd-padding", "dropped")
+# Notes that `padding_lines` and `dropped_text` tell.
+TOLD_IN_PLACE = ("odd-padding", "dropped", "unused-padding")
 
 
 def show(settled: ConvPlan, *, as_json: bool) -> None:
@@ -93,17 +93,21 @@ def padding_text(settled: ConvPlan) -> str:
     top, bottom, left, right = settled.pads
     if not any(settled.pads):
         return "none"
-    text = f"top {top}, bottom {bottom}, left {left}, right {right}; border {settled.spec.border}"
-    return "; ".join([text, *_told(settled, "odd-padding")])
+    return f"top {top}, bottom {bottom}, left {left}, right {right}; border {settled.spec.border}"
 
 
 def dropped_text(settled: ConvPlan) -> str:
     """Say how many lines at the end no window reaches."""
-    return ", ".join(_told(settled, "dropped")) or "nothing: every row and column is read"
+    told = [note.message for note in settled.notes if note.code in ("dropped", "unused-padding")]
+    if any(note.code == "gaps" for note in settled.notes):
+        return "; ".join(told) or "nothing at the end, but the stride leaves gaps: see below"
+    return "; ".join(told) or "nothing: every row and column is read"
 
 
-def _told(settled: ConvPlan, code: str) -> list[str]:
-    return [note.message for note in settled.notes if note.code == code]
+def padding_lines(settled: ConvPlan) -> list[Line]:
+    """Return the pads, and under them which side got the odd pixel."""
+    odd = [entry("", note.message) for note in settled.notes if note.code == "odd-padding"]
+    return [entry("padding", padding_text(settled)), *odd]
 
 
 def note_lines(notes: tuple[Note, ...]) -> list[Line]:
@@ -147,7 +151,7 @@ def table(settled: ConvPlan) -> list[Line]:
         ),
         entry("  height", formula(settled.rows, settled)),
         entry("  width", formula(settled.cols, settled)),
-        entry("padding", padding_text(settled)),
+        *padding_lines(settled),
         entry("dropped", dropped_text(settled)),
         entry("windows", f"{oh}x{ow} = {settled.windows:,} in each image"),
         entry(
@@ -155,7 +159,10 @@ def table(settled: ConvPlan) -> list[Line]:
             f"{settled.parameters:,}",
             (f"   {settled.parameters + biases:,} with a bias for each filter", DIM),
         ),
-        entry("macs", f"{settled.macs:,} multiply-adds"),
+        entry(
+            "macs",
+            f"{settled.macs:,} multiply-adds" + (f" for the {n} images" if n > 1 else ""),
+        ),
     ]
     if field:
         jump, start = size_text(field.jump), ", ".join(f"{s:g}" for s in field.start)
@@ -173,7 +180,7 @@ def _count(n: int, thing: str) -> str:
 
 def formula(axis: Axis, settled: ConvPlan) -> str:
     """Write out how one output size came about, with the numbers put in."""
-    window = f"{axis.k}" if axis.d == 1 else f"({axis.k}-1)·{axis.d}+1"
+    window = f"{axis.k}" if axis.d == 1 else f"(({axis.k} - 1)·{axis.d} + 1)"
     general = (
         f"floor(({axis.i} + {axis.before} + {axis.after} - {window}) / {axis.s}) + 1 = {axis.o}"
     )
