@@ -106,15 +106,19 @@ def cases(draw, integers=True):
 
 def truth(images, kernel, options):
     """Compute in float64, and with it the sum of the products' sizes."""
-    settled = plan(ConvSpec.of(**options), images.shape, kernel.shape)
-    top, bottom, left, right = settled.pads
+    padding = options["padding"]
+    each = [padding] * 2 if isinstance(padding, str) else padding
+    pads = [
+        naive.pads(images.shape[1 + a], kernel.shape[a], s, d, each[a])
+        for a, s, d in zip((0, 1), options["stride"], options["dilation"], strict=True)
+    ]
     w = naive.depthwise(kernel, images.shape[3]) if kernel.ndim == 2 else kernel
     word, _, value = options["border"].partition(":")
     arguments = {
         "stride": options["stride"],
         "dilation": options["dilation"],
-        "pads": ((top, bottom), (left, right)),
-        "groups": settled.groups,
+        "pads": pads,
+        "groups": images.shape[3] if kernel.ndim == 2 else options["groups"],
         "border": word,
     }
     value = float(value or 0)

@@ -2,7 +2,7 @@
 
 import io
 import os
-import secrets
+
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             target.write_bytes(data)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.parent / f".convtool-{secrets.token_hex(8)}.part"
+        part = target.parent / f".convtool-{os.urandom(8).hex()}.part"
         try:
             # Not tempfile, whose files are private: the umask alone should decide.
             with part.open("xb") as file:
