@@ -38,7 +38,8 @@ def require(doing: str, name: str, channels: int, depth: Depth) -> Any:
         kind = "float" if depth is Depth.FLOAT else f"{depth}-bit"
         hint = INSTALL
         if doing == "written":
-            hint += ", or write a .npy file" if depth is Depth.FLOAT else ", or use --depth 8"
+            # Not --depth 8: what is to be written in 16 bits is mostly read in 16 bits, too.
+            hint += ", or write a .npy file" if depth is Depth.FLOAT else ""
         raise ImageError(
             f"a {kind} {name} of {channels} channels is {doing} by pyvips, which is not "
             "installed; Pillow alone would cut it down to 8 bits or cannot handle it",
