@@ -53,6 +53,12 @@ def _load_one(text: str) -> Kernel:
         picture = images.read(path)
     except ConvtoolError as error:
         raise KernelError(error.message, error.hint).within(text) from None
+    frames = picture.header.shape[0]
+    if frames > 1:
+        raise KernelError(
+            f"{text}: an image as a kernel is one picture, but this has {frames}",
+            "take one of them out",
+        )
     pixels = picture.pixels[0, :, :, : -1 if picture.header.alpha else None]
     grey = pixels @ LUMA if pixels.shape[2] == 3 else pixels[..., 0]
     return Kernel.from_grey(path.stem, grey, str(path))

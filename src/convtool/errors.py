@@ -43,10 +43,6 @@ class GeometryError(ConvtoolError):
     status = 1
 
 
-class ChannelError(GeometryError):
-    """Input channels that the kernel does not take."""
-
-
 class KernelError(ConvtoolError):
     """A kernel that cannot be found, read or used."""
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from math import ceil
 from typing import NamedTuple, SupportsIndex, TypeVar
 
-from convtool.errors import ChannelError, GeometryError, UsageError, did_you_mean
+from convtool.errors import GeometryError, UsageError, did_you_mean
 from convtool.terms import BorderMode, Op, PaddingMode
 
 Pair = tuple[int, int]
@@ -31,6 +31,9 @@ _LEAST = {
     "stride": "use 1 or more: the output has floor((i + padding - k_eff) / stride) + 1 pixels",
     "dilation": "use 1 or more: a kernel of k covers (k - 1) · dilation + 1 pixels",
 }
+
+# The greatest stride, dilation and padding: what is more is a slip, and overflows an index.
+GREATEST = 2**31 - 1
 
 AXES = ("height", "width")
 LINES = ("row", "column")
@@ -117,6 +120,8 @@ def parse_pair(value: PairLike, name: str, *, least: int = 1) -> Pair:
     if min(numbers) < least:
         wrong = numbers[0] if len(set(numbers)) == 1 else size_text(numbers)
         raise UsageError(f"{name} must be at least {least}, but is {wrong}", _LEAST.get(name, ""))
+    if max(numbers) > GREATEST:
+        raise UsageError(f"{name} must be at most {GREATEST}, but is {size_text(numbers)}")
     return numbers[0], numbers[-1]
 
 
@@ -191,8 +196,9 @@ class Padding(NamedTuple):
 
     @classmethod
     def _explicit(cls, amounts: Sequence[int]) -> "Padding":
-        if min(amounts) < 0:
-            raise UsageError(f"padding must be at least 0, but is {','.join(map(str, amounts))}")
+        if not 0 <= min(amounts) <= max(amounts) <= GREATEST:
+            given = ",".join(map(str, amounts))
+            raise UsageError(f"padding must be at least 0 and at most {GREATEST}, but is {given}")
         top, bottom, left, right = amounts
         return cls(PaddingMode.EXPLICIT, (top, bottom, left, right))
 
@@ -479,7 +485,7 @@ def _no_fit(i: int, k: int, s: int, d: int, axis: str) -> GeometryError:
         f"padding fit has no solution for the {axis}: i + 2p - k_eff must be a multiple of s, "
         f"but {why}",
         "what fits: "
-        + _either([way for way in ways if not way.endswith(" of ")] + ["padding same"]),
+        + _either([way for way in ways if not way.endswith(" of ")] + ["padding same"] * bool(i)),
     )
 
 
@@ -875,7 +881,7 @@ def _channels(
             hint = "the images look like NCHW: transpose(0, 2, 3, 1) makes them NHWC"
         else:
             hint = f"a kernel of {_wanted_kernel(spec, kernel_shape, c)} would fit"
-        raise ChannelError(
+        raise GeometryError(
             f"the kernel takes {times} input channels, but the images have {c} {where}", hint
         )
     return groups, out, out

@@ -511,9 +511,18 @@ def test_folders(here):
         ["out/a.identity.png"],
         ["out/deep/b.identity.jpg"],
     ]
-    for _ in range(2):  # a tree filtered in place is filtered in place again
+    for again in (False, True):  # a tree filtered in place is filtered in place again
         records = reported("-k", "identity", "-r", "in")
-        assert [r["input"] for r in records] == ["in/a.png", "in/deep/b.jpg"]
+        assert [r["input"] for r in records if "outputs" in r] == ["in/a.png", "in/deep/b.jpg"]
+        assert [r["input"] for r in records if r.get("left_out")] == [
+            "in/a.identity.png",
+            "in/deep/b.identity.jpg",
+        ] * again
+    for output in ("in/a.png", "{parent}/{stem}{ext}", "{parent}/a.png"):
+        before = (here / "in/a.png").read_bytes()
+        ran = applied("-k", "box", "-r", "in", "-o", output, code=2)
+        assert "is the input" in ran.err
+        assert (here / "in/a.png").read_bytes() == before
     [record] = reported("-k", "identity", "in", code=1)
     assert "folder" in record["error"]
     assert "--recursive" in record["hint"]
@@ -541,6 +550,11 @@ def test_outputs_are_named_and_collisions_found_before_any_work(here):
         (["-o", "out", "a.png"], "no suffix"),
         (["-o", "out.png", "--format", "jpg", "a.png"], "--format is for standard output"),
         (["--format", "xyz", "-o", "-", "a.png"], "'xyz'"),
+        (["--format", "jpg", "a.png"], "--format is for standard output"),
+        (["-o", "{index:999999999}.png", "a.png"], "cannot be filled in"),
+        (["-o", "{stem!r}.png", "a.png"], "cannot be filled in"),
+        (["--depth", "float", "--range", "clip", "a.png"], "holds whole numbers only, not --depth"),
+        (["--stride", "99999999999999999999", "a.png"], "stride must be at most 2147483647"),
         (["--bias", "1,2", "a.png"], "has 1 filters, but 2 numbers are given"),
         (["--bias", "x", "a.png"], "--bias takes numbers separated by commas"),
         (["--threads", "0", "a.png"], "threads must be a whole number of at least 1"),
@@ -817,3 +831,55 @@ def test_a_colour_image_as_a_kernel_weighs_as_its_grey(here):
     np.testing.assert_allclose(np.load("out.npy"), expected, rtol=1e-6)
     for command in (["show", "k.png"], ["check", "k.png"], ["export", "k.png"]):
         assert run("kernels", *command).code == 0
+
+
+def test_a_constant_border_of_an_opaque_image_is_opaque(here):
+    save("a.png", np.full((9, 9, 4), (128, 128, 128, 255), np.uint8))
+    applied("-k", "gaussian", "--border", "constant:128", "-o", "b.png", "a.png")
+    np.testing.assert_array_equal(pixels_of("b.png"), pixels_of("a.png"))
+
+
+def test_a_dry_run_foresees_what_exists(here):
+    save("a.png", noise(4, 5))
+    applied("-k", "identity", "a.png")
+    [record] = reported("-k", "identity", "-n", "--skip-existing", "a.png")
+    assert record["skipped"] is True
+    ran = applied("-k", "identity", "-n", "--no-clobber", "a.png", code=1)
+    assert "--no-clobber protects it" in ran.err
+
+
+def test_values_beyond_float32_are_counted_without_warnings(here):
+    save("a.png", noise(4, 5, 4))
+    for options in (
+        ["--bias", "1e40"],
+        ["-k", "1x1: 1e300", "-k", "1x1: 1e-320", "--combine", "sum"],
+        ["--stride", "2147483647", "--engine", "cpu"],
+    ):
+        ran = applied("-q", "-k", "identity", *options, "-o", "b.png", "a.png")
+        assert ran.err == ""
+
+
+def test_frames_that_become_equal_are_merged_and_said_so(here):
+    frames = [Image.fromarray(noise(6, 7, seed=n)) for n in range(3)]
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:])
+    ran = applied("-k", "1x1: 0", "-o", "b.gif", "a.gif")
+    assert "note: equal neighbouring frames became one that lasts longer" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("options", "deep"),
+    [
+        (["-k", "identity"], 0),
+        (["-k", "gaussian", "--stride", "2"], 2),
+        (["-k", "2x2: 1 1 1 1", "--normalize", "-p", "0,1,0,1", "--stride", "2"], 0),
+        (["-k", "3x3: 0 0 0 0 1 1 0 0 0"], 1),
+        (["-k", "gaussian", "--border", "constant:0"], 3),
+    ],
+)
+def test_the_rim_is_as_deep_as_taps_reach_into_the_padding(here, options, deep):
+    save("a.png", noise(20, 24, low=90, high=110))
+    ran = applied(*options, "a.png")
+    if deep:
+        assert f"the rim is darker, up to {deep} pixel" in ran.out
+    else:
+        assert "rim" not in ran.out

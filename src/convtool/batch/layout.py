@@ -5,7 +5,7 @@ from pathlib import Path
 
 from convtool import images
 from convtool.batch.model import Request, Source
-from convtool.batch.naming import is_folder
+from convtool.batch.naming import fields_of, is_folder
 from convtool.errors import UsageError
 from convtool.geometry import ConvPlan, Note, Shape, size_text
 from convtool.images import Format, Header
@@ -25,7 +25,7 @@ def settle_alpha(request: Request, header: Header) -> AlphaMode | None:
             raise UsageError(
                 f"--alpha {asked} needs a kernel that filters every channel by itself, but "
                 f"{kernel.name} is {size_text(kernel.shape)}, across channels",
-                "use --alpha keep or drop",
+                "leave --alpha out, or use --alpha drop with a kernel for the colours alone",
             )
         return AlphaMode.KEEP if asked is AlphaMode.AUTO else asked
     if asked is AlphaMode.AUTO:
@@ -79,18 +79,27 @@ def settle_depth(
         depth = Depth.FLOAT
     notes: tuple[Note, ...] = ()
     if depth is Depth.FLOAT and not can_float:
-        if request.range is RangeMode.RAW or request.depth is Depth.FLOAT:
+        if request.depth is Depth.FLOAT:
+            raise UsageError(
+                f"{form.name} holds whole numbers only, not --depth float",
+                "write to .npy or .tif, or leave --depth out",
+            )
+        if request.range is RangeMode.RAW:
             raise UsageError(
                 f"{form.name} holds whole numbers only, not raw responses",
                 "write to .npy or .tif, or use --range clip, abs, signed or stretch",
             )
         depth = Depth.EIGHT
         notes = (
-            Note(
-                "float-scale",
-                f"the input is float and {form.name} is not: 1.0 is written as white (255)",
-                "--range stretch fits the scale to the values",
-            ),
+            ()
+            if request.range is RangeMode.STRETCH
+            else (
+                Note(
+                    "float-scale",
+                    f"the input is float and {form.name} is not: 1.0 is written as white (255)",
+                    "--range stretch fits the scale to the values",
+                ),
+            )
         )
     if depth is not Depth.FLOAT and request.range is RangeMode.RAW:
         raise UsageError(
@@ -135,7 +144,7 @@ def arrange(request: Request, settled: ConvPlan, alpha: AlphaMode | None, form: 
         channels *= filters
     else:
         filters = 1
-    apart = "{filter" in (request.output or "")
+    apart = "filter" in fields_of(request.output or "")
     fits = form.name == "NPY" or channels in (1, 3)
     parts = 1
     if request.combination is Combine.EACH and (apart or not fits):

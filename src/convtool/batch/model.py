@@ -163,6 +163,13 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A file that --recursive found, which is an earlier output for another input."""
+
+    source: Source
+
+
+@dataclass(frozen=True)
 class Failed:
     """An input that could not be done."""
 
@@ -170,4 +177,4 @@ class Failed:
     error: ConvtoolError
 
 
-Event = Done | Skipped | Planned | Failed
+Event = Done | Skipped | Planned | LeftOut | Failed

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Formatter
 
-from convtool.batch.model import Failed, Job, Request, Source, Target
+from convtool.batch.model import Failed, Job, LeftOut, Request, Source, Target
 from convtool.errors import UsageError
 from convtool.images import Format
 
-FIELDS = ("stem", "ext", "parent", "kernel", "index", "frame", "filter")
+NUMBERS = ("index", "frame", "filter")
+FIELDS = ("stem", "ext", "parent", "kernel", *NUMBERS)
 
 
 def is_folder(output: str) -> bool:
@@ -27,17 +28,19 @@ def targets_of(
         if parts > 1:
             raise UsageError(
                 f"standard output takes one image, but the responses make {parts}",
-                "use --format npy, --combine grid, or files with {filter} in their name",
+                "use --format npy, or files with {filter} in their name",
             )
         yield Target(None)
         return
-    if parts > 1 and "{filter" not in template:
+    fields = fields_of(template)
+    if parts > 1 and "filter" not in fields:
+        grid = ", or use --combine grid" if parts == request.kernel.filters else ""
         raise UsageError(
             f"the responses make {parts} images, but the output name {template} has no {{filter}}",
-            "put {filter} in the name, or use --combine grid, or write one .npy",
+            f"put {{filter}} in the name{grid}, or write one .npy",
         )
-    split = parts > 1 or "{filter" in template
-    for frame in range(frames) if "{frame" in template else [None]:
+    split = parts > 1 or "filter" in fields
+    for frame in range(frames) if "frame" in fields else [None]:
         for part in range(parts) if split else [None]:
             name = _named(template, request, source, index, form, frame or 0, part or 0)
             yield Target(Path(name), frame, part)
@@ -72,8 +75,7 @@ def _named(
     part: int,
 ) -> str:
     path = source.path or Path("stdin")
-    return fill(
-        template,
+    return template.format(
         stem=path.stem,
         ext=path.suffix or (form.suffixes[0] if form else ""),
         parent=str(path.parent),
@@ -84,26 +86,35 @@ def _named(
     )
 
 
-def fill(template: str, **values: object) -> str:
-    """Put values into ``{name}`` and ``{name:04}``."""
-    try:
-        return template.format(**values)
-    except (ValueError, KeyError, IndexError, AttributeError) as error:
-        raise UsageError(
-            f"the output name {template} cannot be filled in: {error}",
-            "fields look like {stem} or, for numbers, {index:04}; a brace itself is {{ or }}",
-        ) from None
+def fields_of(template: str) -> set[str]:
+    """Return the names in braces, checked.
 
-
-def fields_of(template: str) -> list[str]:
-    """Return the names in braces."""
+    Raises
+    ------
+    UsageError
+        For a name that is none, or a width where there is no number.
+    """
     try:
-        return [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+        found = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise UsageError(
             f"the output name {template} cannot be read: {error}",
             "a field is closed with }, and a brace itself is {{ or }}",
         ) from None
+    for name, width, conversion in found:
+        if name not in FIELDS:
+            raise UsageError(
+                f"the output name has {{{name}}}, which is nothing",
+                "what can stand there: " + " ".join(f"{{{field}}}" for field in FIELDS),
+            )
+        widths = r"0?\d{0,2}" if name in NUMBERS else ""
+        if conversion or not re.fullmatch(widths, width or ""):
+            raise UsageError(
+                f"the output name has {{{name}{':' + width if width else ''}}}, which cannot be "
+                "filled in",
+                "fields look like {stem} or, for numbers up to 99 wide, {index:04}",
+            )
+    return {str(name) for name, _, _ in found}
 
 
 def safe(name: str) -> str:
@@ -111,36 +122,45 @@ def safe(name: str) -> str:
     return re.sub(r"[^\w.+=-]+", "-", name)
 
 
-def without_own_outputs(prepared: Sequence[Job | Failed]) -> list[Job | Failed]:
-    """Leave out what --recursive found but an earlier run of the same command had written.
+def without_own_outputs(
+    request: Request, prepared: Sequence[Job | Failed]
+) -> list[Job | Failed | LeftOut]:
+    """Leave out what --recursive found but the same command had written before, by default names.
 
-    Otherwise a tree could not be filtered in place twice, nor go on where it stopped.
+    Otherwise a tree could not be filtered in place twice, nor go on where it stopped. Only an
+    output of another input is left out, and only where no -o was given: all else is an input
+    that must not be lost.
     """
+    if request.output is not None:
+        return list(prepared)
     written = {
-        _identity(target.path)
+        _identity(target.path): job.source
         for job in prepared
         if isinstance(job, Job)
         for target in job.targets
-        if target.path is not None and target.path.exists()
+        if target.path is not None and os.path.exists(target.path)
     }
-    return [
-        one
-        for one in prepared
-        if not (one.source.found and one.source.path and _identity(one.source.path) in written)
-    ]
+
+    def is_own(one: Job | Failed) -> bool:
+        by = written.get(_identity(one.source.path)) if one.source.path else None
+        return one.source.found and by is not None and by != one.source
+
+    return [LeftOut(one.source) if is_own(one) else one for one in prepared]
 
 
-def check_paths(request: Request, prepared: Sequence[Job | Failed]) -> None:
+def check_paths(request: Request, prepared: Sequence[Job | Failed | LeftOut]) -> None:
     """Refuse outputs on inputs, on kernels and on each other, links looked through.
 
     Inputs that cannot be read count too: they are not to be lost.
     """
     kept = {_identity(path): f"the kernel {path}" for path in request.kernel_files}
     for one in prepared:
-        if one.source.path is not None:
+        if one.source.path is not None and not isinstance(one, LeftOut):
             kept[_identity(one.source.path)] = f"the input {one.source.name}"
     taken: dict[object, str] = {}
     for index, one in enumerate(prepared):
+        if isinstance(one, LeftOut):
+            continue
         if isinstance(one, Job):
             targets = one.targets
         else:

@@ -13,9 +13,9 @@ from convtool.batch.layout import (
     settle_alpha,
     settle_depth,
 )
-from convtool.batch.model import Failed, Job, Request, Source
-from convtool.batch.naming import FIELDS, check_paths, fields_of, targets_of, without_own_outputs
-from convtool.errors import ChannelError, ConvtoolError, EngineError, ImageError, UsageError
+from convtool.batch.model import Failed, Job, LeftOut, Request, Source
+from convtool.batch.naming import check_paths, fields_of, targets_of, without_own_outputs
+from convtool.errors import ConvtoolError, EngineError, ImageError, UsageError
 from convtool.geometry import ConvPlan, Note, plan
 from convtool.images import Header
 from convtool.terms import AlphaMode
@@ -23,12 +23,12 @@ from convtool.terms import AlphaMode
 T = TypeVar("T")
 
 
-def prepare(request: Request, sources: Sequence[Source]) -> list[Job | Failed]:
+def prepare(request: Request, sources: Sequence[Source]) -> list[Job | Failed | LeftOut]:
     """Read every header; settle every plan and output path.
 
     Returns
     -------
-    list of Job or Failed
+    list of Job, Failed or LeftOut
         One for each source, in order.
 
     Raises
@@ -45,9 +45,9 @@ def prepare(request: Request, sources: Sequence[Source]) -> list[Job | Failed]:
         one if isinstance(one, Failed) else _attempt(_job, request, one, index, macs)
         for index, one in enumerate(settled)
     ]
-    prepared = without_own_outputs(prepared)
-    check_paths(request, prepared)
-    return prepared
+    kept = without_own_outputs(request, prepared)
+    check_paths(request, kept)
+    return kept
 
 
 def _attempt(
@@ -71,7 +71,7 @@ def _check_request(request: Request, sources: Sequence[Source]) -> None:
             f"filters, but {len(bias)} numbers are given"
         )
     engine.check_threads(request.threads)
-    _check_output(request)
+    _check_output(request, sources)
     if request.output == "-" and len(sources) > 1:
         raise UsageError(
             f"standard output takes one image, but there are {len(sources)} inputs",
@@ -79,14 +79,10 @@ def _check_request(request: Request, sources: Sequence[Source]) -> None:
         )
 
 
-def _check_output(request: Request) -> None:
-    for name in fields_of(request.output or ""):
-        if name not in FIELDS:
-            raise UsageError(
-                f"the output name has {{{name}}}, which is nothing",
-                "what can stand there: " + " ".join(f"{{{field}}}" for field in FIELDS),
-            )
-    if request.format and request.output not in (None, "-"):
+def _check_output(request: Request, sources: Sequence[Source]) -> None:
+    fields_of(request.output or "")
+    to_files = request.output not in (None, "-")
+    if request.format and (to_files or (request.output is None and any(s.path for s in sources))):
         raise UsageError(
             "--format is for standard output; a file's name says its own format",
             "end the output name in .png, .jpg, .tif, .webp, .npy, …",
@@ -115,12 +111,7 @@ def _settle(request: Request, source: Source) -> _Settled:
     n, h, w, channels = header.shape
     if alpha in (AlphaMode.KEEP, AlphaMode.DROP):
         channels -= 1
-    try:
-        settled = plan(request.spec, (n, h, w, channels), kernel.shape, filters=kernel.filters)
-    except ChannelError as error:
-        if header.alpha and channels == header.shape[3]:
-            raise ChannelError(error.message, f"{error.hint}, or --alpha drop") from None
-        raise
+    settled = plan(request.spec, (n, h, w, channels), kernel.shape, filters=kernel.filters)
     return _Settled(source, header, alpha, settled)
 
 

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
 
 from convtool.batch.model import Job
-from convtool.geometry import Note
+from convtool.geometry import Axis, Border, Note
 from convtool.images import Clipped
 from convtool.kernels import Kernel
-from convtool.terms import AlphaMode, BorderMode, Depth, RangeMode
+from convtool.terms import AlphaMode, Depth, RangeMode
 
 # Shares below this are not worth a line.
 WORTH_SAYING = 0.01
@@ -48,7 +52,7 @@ def remarks(job: Job, kernel: Kernel, full: float, outcome: Outcome) -> Iterator
     if outcome.nonfinite:
         fate = "they are written as they are"
         if job.range is not RangeMode.RAW:
-            fate = "NaN is written as black, infinity as white"
+            fate = "NaN is written as black, infinities as black and white"
         yield Note("nonfinite", f"{outcome.nonfinite} responses are NaN or infinite; {fate}")
     if outcome.minimum is not None and outcome.maximum is not None:
         yield from _about_the_range(job, kernel, full, outcome.clipped)
@@ -64,10 +68,12 @@ def remarks(job: Job, kernel: Kernel, full: float, outcome: Outcome) -> Iterator
 
 
 def _about_the_rim(job: Job, kernel: Kernel) -> Iterator[Note]:
-    deepest = max(job.plan.pads)
-    zero = job.plan.spec.border.mode is BorderMode.ZERO
     # Layers of a network are meant to have their zeros.
-    if not zero or deepest == 0 or not job.plan.per_channel:
+    if not _is_black(job.plan.spec.border) or not job.plan.per_channel:
+        return
+    taps = (kernel.weights != 0).any(axis=0)
+    deepest = max(_rim(job.plan.rows, taps.any(axis=1)), _rim(job.plan.cols, taps.any(axis=0)))
+    if deepest == 0:
         return
     way_out = "--border edge or reflect, or --padding valid"
     if not any(kernel.sums):
@@ -82,6 +88,22 @@ def _about_the_rim(job: Job, kernel: Kernel) -> Iterator[Note]:
     else:
         what = f"outside the image counts as black, so the rim is darker, {reach}"
     yield Note("dark-rim", what, way_out)
+
+
+def _is_black(border: Border) -> bool:
+    return border.is_fill and border.value == 0
+
+
+def _rim(axis: Axis, taps: NDArray[np.bool_]) -> int:
+    """Count the outputs, from one end, whose taps that are not zero reach into the padding."""
+    counting = np.flatnonzero(taps)
+    if not counting.size:
+        return 0
+    lead = int(counting[0]) * axis.d
+    trail = (axis.k - 1 - int(counting[-1])) * axis.d
+    used = axis.after - min(axis.dropped, axis.after)
+    deepest = max(axis.before - lead, used - trail, 0)
+    return min(ceil(deepest / axis.s), axis.o)
 
 
 def _about_the_range(job: Job, kernel: Kernel, full: float, clipped: Clipped) -> Iterator[Note]:
@@ -100,11 +122,12 @@ def _about_the_range(job: Job, kernel: Kernel, full: float, clipped: Clipped) ->
             "--range abs, signed or stretch",
         )
     if clipped.above > WORTH_SAYING:
-        largest = max(map(abs, kernel.sums))
+        largest = max(kernel.sums)
+        brightens = job.plan.per_channel and min(kernel.sums) > 0 and largest > 1.001
         yield Note(
             "bright-clipped",
             f"{clipped.above:.1%} of the responses are brighter than white and became white",
             f"--normalize (the taps sum to {largest:g}), or --range stretch"
-            if largest > 1.001 and job.plan.per_channel
+            if brightens
             else "--range stretch",
         )

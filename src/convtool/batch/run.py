@@ -1,7 +1,8 @@
 """The work: read, convolve, write; an event for each input."""
 
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from time import perf_counter
 
@@ -10,17 +11,27 @@ from numpy.typing import NDArray
 
 from convtool import engine, images
 from convtool.batch.layout import response_axes
-from convtool.batch.model import Done, Event, Failed, Job, Planned, Request, Skipped, Target
+from convtool.batch.model import (
+    Done,
+    Event,
+    Failed,
+    Job,
+    LeftOut,
+    Planned,
+    Request,
+    Skipped,
+    Target,
+)
 from convtool.batch.remarks import Outcome, remarks
 from convtool.errors import ConvtoolError, ImageError, UsageError
-from convtool.geometry import Note, size_text
+from convtool.geometry import Border, Note, plan, size_text
 from convtool.images import Picture
 from convtool.responses import activate, combine
-from convtool.terms import AlphaMode, Combine, RangeMode
+from convtool.terms import AlphaMode, BorderMode, Combine, RangeMode
 
 
 def run(
-    request: Request, prepared: Iterable[Job | Failed], *, fail_fast: bool = False
+    request: Request, prepared: Iterable[Job | Failed | LeftOut], *, fail_fast: bool = False
 ) -> Iterator[Event]:
     """Do the prepared jobs, one after the other.
 
@@ -30,32 +41,35 @@ def run(
         One for each input, in order; after a failure nothing more with `fail_fast`.
     """
     for job in prepared:
-        event = job if isinstance(job, Failed) else _attempt(request, job)
+        event = _attempt(request, job, _do) if isinstance(job, Job) else job
         yield event
         if fail_fast and isinstance(event, Failed):
             return
 
 
-def pretend(prepared: Iterable[Job | Failed]) -> Iterator[Event]:
+def pretend(request: Request, prepared: Iterable[Job | Failed | LeftOut]) -> Iterator[Event]:
     """Yield what `run` would set out to do, and do nothing."""
     for job in prepared:
-        yield job if isinstance(job, Failed) else Planned(job)
+        yield _attempt(request, job, lambda _, job: Planned(job)) if isinstance(job, Job) else job
 
 
-def _attempt(request: Request, job: Job) -> Event:
-    existing = [target for target in job.targets if target.path and target.path.exists()]
+def _attempt(request: Request, job: Job, do: Callable[[Request, Job], Event]) -> Event:
+    """Do a job, unless its outputs are there already."""
+    # os.path: a name too long for the system is not there, and is no error before it is written.
+    existing = [target for target in job.targets if target.path and os.path.exists(target.path)]
     if existing and request.skip_existing:
         missing = tuple(target for target in job.targets if target not in existing)
         if not missing:
             return Skipped(job)
-        job = replace(job, targets=missing)
+        left = f"{len(existing)} of {len(job.targets)} outputs exist and are left as they are"
+        job = replace(job, targets=missing, notes=(*job.notes, Note("some-exist", left)))
     try:
         if existing and request.no_clobber:
             raise ImageError(
                 f"the output {existing[0].name} exists, and --no-clobber protects it",
                 "leave out --no-clobber to overwrite, or use --skip-existing to pass over it",
             )
-        return _do(request, job)
+        return do(request, job)
     except ConvtoolError as error:
         return Failed(job.source, error)
     except MemoryError:
@@ -63,7 +77,8 @@ def _attempt(request: Request, job: Job) -> Event:
             job.source,
             ImageError(
                 f"not enough memory for {size_text(job.plan.input_shape)} to "
-                f"{size_text(job.output_shape)}"
+                f"{size_text(job.output_shape)}",
+                "apply it to parts of the image, or with a larger --stride",
             ),
         )
 
@@ -74,16 +89,20 @@ def _do(request: Request, job: Job) -> Done:
     if picture.header != job.header:
         raise ImageError("the file has changed while it was being worked on")
     have_read = perf_counter()
-    colour, alpha = respond(request, job, picture)
+    # Responses beyond float32 are infinite, which the report counts; NumPy need not warn as well.
+    with np.errstate(all="ignore"):
+        colour, alpha = respond(request, job, picture)
     pixels, opacity, clipped = _pixels(job, picture, colour, alpha)
     outcome = Outcome(*images.summary(colour), clipped)
     have_computed = perf_counter()
     losses: tuple[str, ...] = ()
+    merged = False
     for target in job.targets:
         part, metadata = _part(job, pixels, opacity, target), _metadata(picture, target)
         losses = images.losses(
             job.format, metadata, channels=part.shape[3], frames=part.shape[0], depth=job.depth
         )
+        merged |= job.format.timed and _has_equal_neighbours(part)
         data = images.encode(part, job.format, metadata, quality=request.quality)
         if target.path is None:
             _to_stdout(data)
@@ -93,6 +112,10 @@ def _do(request: Request, job: Job) -> Done:
         *job.notes,
         *(Note("converted", text) for text in picture.notes),
         *(Note("not-carried", text) for text in losses),
+        *(
+            (Note("merged-frames", "equal neighbouring frames became one that lasts longer"),)
+            * merged
+        ),
         *remarks(job, request.kernel, _full(picture), outcome),
     )
     return Done(
@@ -131,7 +154,14 @@ def respond(
         opacity = pixels[..., -1:].astype(np.float32)
         colour = images.premultiply(pixels[..., :-1].astype(np.float32), opacity, full)
         pixels = np.concatenate([colour, opacity], axis=3)
-    y = engine.convolve(pixels, kernel.weights, settled, job.choice, threads=request.threads)
+    weights, threads = kernel.weights, request.threads
+    y = engine.convolve(pixels, weights, settled, job.choice, threads=threads)
+    if job.alpha is AlphaMode.PREMULTIPLY and settled.spec.border.mode is BorderMode.CONSTANT:
+        # A border of one colour is opaque, where a zero border is nothing at all.
+        opaque = settled.spec._replace(border=Border(BorderMode.CONSTANT, full))
+        alone = plan(opaque, opacity.shape, settled.kernel_shape, settled.filters)
+        cover = engine.convolve(opacity, weights, alone, job.choice, threads=threads)
+        y[..., -settled.filters :] = cover
     filters = response_axes(settled, job.alpha)[1]
     y = y.reshape(*y.shape[:3], -1, filters)
     if job.alpha is AlphaMode.PREMULTIPLY:
@@ -152,6 +182,10 @@ def _alpha(kept: NDArray[np.float32], job: Job, filters: int) -> NDArray[np.floa
         return combine(planes, Combine.GRID)
     # An image of one filter has that filter's alpha; one made of several, their mean.
     return kept if kept.shape[3] == job.parts else kept.mean(axis=3, keepdims=True)
+
+
+def _has_equal_neighbours(frames: NDArray[np.generic]) -> bool:
+    return bool((frames[1:] == frames[:-1]).all(axis=(1, 2, 3)).any())
 
 
 def _biased(y: NDArray[np.float32], request: Request) -> NDArray[np.float32]:

@@ -282,5 +282,9 @@ def apply(
     )
     if to_stdout and not dry_run:
         batch.refuse_terminal()
-    work = batch.pretend(prepared) if dry_run else batch.run(request, prepared, fail_fast=fail_fast)
+    work = (
+        batch.pretend(request, prepared)
+        if dry_run
+        else batch.run(request, prepared, fail_fast=fail_fast)
+    )
     raise typer.Exit(report.follow(work))

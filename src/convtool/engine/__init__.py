@@ -141,13 +141,13 @@ def convolve(
     """
     if settled.spec.flip:
         weights = weights[:, ::-1, ::-1] if settled.per_channel else weights[::-1, ::-1]
-    taps = np.ascontiguousarray(weights, np.float32)
     if 0 in settled.output_shape:
         return np.zeros(settled.output_shape, np.float32)
     module = import_module(f"convtool.engine.{chosen.engine}_engine")
     # Values that do not fit float32 become infinite, and infinity times 0 is NaN: both are
     # results here, not accidents to warn of.
     with np.errstate(all="ignore"):
+        taps = np.ascontiguousarray(weights, np.float32)
         result: NDArray[np.float32] = module.convolve(images, taps, settled, threads)
     return result
 
@@ -258,7 +258,8 @@ def check_threads(threads: int | None) -> None:
     """Refuse a number of threads that is none; None stands for all cores."""
     if threads is None:
         return
-    if not isinstance(threads, SupportsIndex) or operator.index(threads) < 1:
+    whole = isinstance(threads, SupportsIndex) and not isinstance(threads, bool)
+    if not whole or operator.index(threads) < 1:
         raise UsageError(
             f"threads must be a whole number of at least 1, but is {threads}",
             "leave it out for all cores",
@@ -286,7 +287,7 @@ def channel_bias(bias: ArrayLike, settled: ConvPlan) -> NDArray[np.float32]:
     """
     values = real_array(bias, "bias").astype(np.float32)
     out = settled.output_shape[3]
-    if values.ndim > 1 or values.size not in (1, settled.filters, out):
+    if values.ndim > 1 or values.size not in (1, settled.filters):
         raise ArrayError(
             f"bias must be one number or one per filter, {settled.filters} in all, "
             f"but has shape {values.shape}"

@@ -68,8 +68,16 @@ def convolve(
     x = np.ascontiguousarray(images if images.dtype in NATIVE else images.astype(np.float32))
     border = settled.spec.border
     out = np.empty(settled.output_shape, np.float32)
+    columns = sources(settled.cols, border)
     geometry = np.array(
-        [settled.rows.s, settled.cols.s, settled.rows.d, settled.cols.d, settled.cols.before],
+        # A stride beyond the padded width is any stride that leaves one window.
+        [
+            settled.rows.s,
+            min(settled.cols.s, columns.size),
+            settled.rows.d,
+            settled.cols.d,
+            settled.cols.before,
+        ],
         np.uintp,
     )
     available = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
@@ -78,7 +86,7 @@ def convolve(
     arguments = (
         x.reshape(n, h, w * c),
         sources(settled.rows, border),
-        sources(settled.cols, border),
+        columns,
         np.float32(border.value),
         geometry,
         weights,

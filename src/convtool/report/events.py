@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from convtool.batch import Done, Event, Failed, Job, Planned, Request, Skipped
+from convtool.batch import Done, Event, Failed, Job, LeftOut, Planned, Request, Skipped
 from convtool.geometry import Note, size_text
 from convtool.report.lines import BAD, DIM, GOOD, Line, emit, entry
 from convtool.report.plans import (
@@ -97,7 +97,9 @@ class Report:
         elif not self.quiet and not self.as_json:
             emit(self._lines(event), self.stream)
 
-    def _lines(self, event: Done | Skipped | Planned) -> list[Line]:
+    def _lines(self, event: Done | Skipped | Planned | LeftOut) -> list[Line]:
+        if isinstance(event, LeftOut):
+            return [[(event.source.name, ""), (" left out: an earlier output", DIM)]]
         if isinstance(event, Skipped):
             return [[(event.job.source.name, ""), (" skipped: its output exists", DIM)]]
         job = event.job
@@ -122,6 +124,7 @@ class Report:
                 ("Done", "done"),
                 ("Planned", "planned"),
                 ("Skipped", "skipped"),
+                ("LeftOut", "left out"),
                 ("Failed", "failed"),
             )
             if counts[kind]
@@ -304,6 +307,8 @@ def event_json(request: Request, event: Event) -> dict[str, object]:
             "error": event.error.message,
             "hint": event.error.hint,
         }
+    if isinstance(event, LeftOut):
+        return {"input": event.source.name, "left_out": True}
     job, kernel = event.job, request.kernel
     record: dict[str, object] = {
         "input": job.source.name,
