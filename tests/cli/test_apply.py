@@ -883,3 +883,19 @@ def test_the_rim_is_as_deep_as_taps_reach_into_the_padding(here, options, deep):
         assert f"the rim is darker, up to {deep} pixel" in ran.out
     else:
         assert "rim" not in ran.out
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_failure(here, monkeypatch):
+    os.makedirs("in/shut")
+    save("in/a.png", noise(4, 5))
+    scandir = os.scandir
+
+    def refuse(path):  # root may look into everything, so the system is made to say no
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    ran = applied("-k", "identity", "-r", "in", code=1)
+    assert "error: in/shut: the folder cannot be looked into: Permission denied" in ran.err
+    assert "1 done, 1 failed in" in ran.out

@@ -72,9 +72,12 @@ def _listed(files_from: str, null: bool) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[Source]:
-    for parent, folders, files in os.walk(folder):
+    refused: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=refused.append):
         folders.sort()
         for file in sorted(files):
             path = Path(parent, file)
             if path.suffix.lower() in SUFFIXES:
                 yield Source(str(path), path, Path(parent).relative_to(folder), found=True)
+    for error in refused:
+        yield Source(str(error.filename), Path(error.filename), problem=error.strerror or "unread")

@@ -63,6 +63,8 @@ class Source:
         The folder it lies in, relative to the folder given with --recursive.
     found : bool
         Whether it was found in a folder rather than named.
+    problem : str
+        Why a folder met on the way could not be looked into.
     data : bytes
         What standard input held.
     """
@@ -71,6 +73,7 @@ class Source:
     path: Path | None = None
     inside: Path = Path()
     found: bool = False
+    problem: str = ""
     data: bytes = b""
 
     @property

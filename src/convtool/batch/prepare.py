@@ -106,6 +106,8 @@ class _Settled:
 
 
 def _settle(request: Request, source: Source) -> _Settled:
+    if source.problem:
+        raise ImageError(f"the folder cannot be looked into: {source.problem}")
     header = images.probe(source.content, source.name, max_pixels=request.max_pixels)
     kernel, alpha = request.kernel, settle_alpha(request, header)
     n, h, w, channels = header.shape
