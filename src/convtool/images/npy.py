@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from convtool.errors import ImageError
 from convtool.images.picture import Header, Metadata, Picture, depth_of
 
-MAGIC = b"\x93NUMPY"
-
 _READERS = {
     (1, 0): npy_format.read_array_header_1_0,
     (2, 0): npy_format.read_array_header_2_0,
