@@ -321,11 +321,3 @@ def test_the_choice_says_why():
     assert "64 filters of 576 taps" in choose(many).reason
     assert choose(small, EngineName.CPU).reason == "as asked"
     assert choose(small, method=MethodName.DIRECT).engine is EngineName.CPU
-
-
-def test_the_cpu_engine_runs_in_parallel():
-    # prange without parallel=True is a plain range, without a word.
-    from convtool.engine import cpu_engine
-
-    for kernel in (cpu_engine._per_channel, cpu_engine._grouped):
-        assert kernel.targetoptions["parallel"] is True

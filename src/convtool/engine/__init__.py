@@ -1,25 +1,25 @@
 """conv2d on arrays: the door that checks, plans, chooses an engine and runs it.
 
-Every engine is one function ``convolve(images, weights, plan, threads) -> float32 NHWC`` in a
-module of its own, imported when it is first chosen; none of them decides anything about sizes.
+Every engine is a function ``convolve(images, weights, plan, …) -> NHWC`` in a room of its own,
+imported when it is first chosen; none of them decides anything about sizes.
 """
 
 import operator
-from dataclasses import dataclass
-from importlib import import_module
-from typing import SupportsIndex
+from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from convtool.engine.finish import Finish, Summary
 from convtool.errors import ArrayError, EngineError, UsageError
 from convtool.geometry import Border, ConvPlan, ConvSpec, PaddingLike, PairLike, choice, plan
-from convtool.terms import EngineName, MethodName
+from convtool.terms import Combine, EngineName, MethodName, RangeMode
 
 # Which method each engine has. NumPy's is the reference: patches and one matrix product.
 METHODS = {
     EngineName.NUMPY: (MethodName.GEMM,),
-    EngineName.CPU: (MethodName.DIRECT,),
+    EngineName.CPU: (MethodName.DIRECT, MethodName.GEMM),
 }
 
 # Importing Numba and loading its compiled code costs about half a second, in which NumPy does a
@@ -70,7 +70,9 @@ def choose(
                 f"{', '.join(METHODS[engine])}",
                 f"use {_having(method)}, or leave one of the two out",
             )
-        return Choice(engine, METHODS[engine][0], "as asked")
+        if method is MethodName.AUTO:
+            method = _usual(settled) if engine is EngineName.CPU else MethodName.GEMM
+        return Choice(engine, method, "as asked")
     if method is not MethodName.AUTO:
         return Choice(_having(method), method, "the engine that has the method asked for")
     macs = settled.macs if macs is None else macs
@@ -89,9 +91,14 @@ def choose(
         )
     return Choice(
         EngineName.CPU,
-        MethodName.DIRECT,
+        _usual(settled),
         f"{_amount(macs)} multiply-adds are worth loading Numba",
     )
+
+
+def _usual(settled: ConvPlan) -> MethodName:
+    alone = settled.per_channel or settled.kernel_shape[2] == 1
+    return MethodName.DIRECT if alone else MethodName.GEMM
 
 
 def _having(method: MethodName) -> EngineName:
@@ -120,6 +127,7 @@ def convolve(
     chosen: Choice,
     *,
     threads: int | None = None,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Execute a plan.
 
@@ -134,22 +142,69 @@ def convolve(
     chosen : Choice
     threads : int, optional
         At most so many; None for all cores. The NumPy engine leaves it to BLAS.
+    out : ndarray, optional
+        Contiguous memory for the result.
 
     Returns
     -------
     ndarray (N, OH, OW, OC), float32
     """
-    if settled.spec.flip:
-        weights = weights[:, ::-1, ::-1] if settled.per_channel else weights[::-1, ::-1]
+    if chosen.engine is EngineName.CPU:
+        return finished(images, weights, settled, chosen, Finish(), threads=threads, out=out)[0]
+    from convtool.engine import numpy_engine
+
     if 0 in settled.output_shape:
         return np.zeros(settled.output_shape, np.float32)
-    module = import_module(f"convtool.engine.{chosen.engine}_engine")
+    with np.errstate(all="ignore"):
+        return numpy_engine.convolve(images, _taps(weights, settled), settled, out)
+
+
+def finished(
+    images: NDArray[np.generic],
+    weights: NDArray[np.generic],
+    settled: ConvPlan,
+    chosen: Choice,
+    finish: Finish,
+    *,
+    threads: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> tuple[NDArray[Any], Summary | None]:
+    """Execute a plan in the cpu engine, up to what is stored.
+
+    Parameters
+    ----------
+    finish : Finish
+        What becomes of a sum, while it is in the first cache.
+    images, weights, settled, chosen, threads, out
+        As for `convolve`.
+
+    Returns
+    -------
+    results : ndarray (N, OH, OW, OC), of the finish's dtype
+        OC is the number of channels for filters that were combined.
+    summary : Summary or None
+        If the finish asks for it.
+    """
+    from convtool.engine import cpu
+
+    if 0 in settled.output_shape:
+        channels = settled.output_shape[3]
+        if finish.combine is not Combine.EACH:
+            channels //= settled.filters
+        empty = np.zeros((*settled.output_shape[:3], channels), finish.dtype)
+        return empty, Summary(None, None, 0, 0, 0, 0, 0) if finish.summarise else None
     # Values that do not fit float32 become infinite, and infinity times 0 is NaN: both are
     # results here, not accidents to warn of.
     with np.errstate(all="ignore"):
-        taps = np.ascontiguousarray(weights, np.float32)
-        result: NDArray[np.float32] = module.convolve(images, taps, settled, threads)
-    return result
+        taps = _taps(weights, settled)
+        return cpu.convolve(images, taps, settled, chosen.method, threads, finish, out)
+
+
+def _taps(weights: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.float32]:
+    """Return the weights as engines read them: float32, contiguous, flipped if so planned."""
+    if settled.spec.flip:
+        weights = weights[:, ::-1, ::-1] if settled.per_channel else weights[::-1, ::-1]
+    return np.ascontiguousarray(weights, np.float32)
 
 
 def conv2d(
@@ -237,8 +292,15 @@ def conv2d(
     )
     wanted = _dtype(dtype)
     check_threads(threads)
-    added = None if bias is None else channel_bias(bias, settled)
-    y = convolve(x, w[None] if w.ndim == 2 else w, settled, chosen, threads=threads)
+    added = None if bias is None else filter_bias(bias, settled)
+    w = w[None] if w.ndim == 2 else w
+    if chosen.engine is EngineName.CPU:
+        finish = Finish(bias=added, dtype=wanted)
+        if wanted != "float32":
+            full = float(np.iinfo(wanted).max)
+            finish = replace(finish, range=RangeMode.CLIP, full_in=full, full_out=full)
+        return finished(x, w, settled, chosen, finish, threads=threads)[0]
+    y = convolve(x, w, settled, chosen, threads=threads)
     if added is not None:
         y += added
     return y if wanted == "float32" else saturate(y, wanted)
@@ -277,22 +339,20 @@ def real_array(value: ArrayLike, name: str) -> NDArray[np.generic]:
     return array
 
 
-def channel_bias(bias: ArrayLike, settled: ConvPlan) -> NDArray[np.float32]:
-    """Spread one bias, or one per filter, over the output channels.
+def filter_bias(bias: ArrayLike, settled: ConvPlan) -> NDArray[np.float32]:
+    """Spread one bias over the filters, or take one for each.
 
     Returns
     -------
-    ndarray (OC,), float32
-        In a per-channel bank of F filters, channel ``c * F + f`` takes bias f.
+    ndarray (1,) for a kernel of 2 axes, (O,) for one of rank 4; float32
     """
     values = real_array(bias, "bias").astype(np.float32)
-    out = settled.output_shape[3]
     if values.ndim > 1 or values.size not in (1, settled.filters):
         raise ArrayError(
             f"bias must be one number or one per filter, {settled.filters} in all, "
             f"but has shape {values.shape}"
         )
-    return np.resize(values, out) if values.size != out else values.reshape(out)
+    return np.full(settled.filters, values) if values.size == 1 else values
 
 
 def saturate(y: NDArray[np.float32], dtype: str) -> NDArray[np.uint8] | NDArray[np.uint16]:

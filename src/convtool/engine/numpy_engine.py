@@ -22,10 +22,11 @@ def convolve(
     images: NDArray[np.generic],
     weights: NDArray[np.float32],
     settled: ConvPlan,
-    threads: int | None,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Execute `settled`; see `convtool.engine.convolve`."""
-    out = np.empty(settled.output_shape, np.float32)
+    if out is None:
+        out = np.empty(settled.output_shape, np.float32)
     kh, kw = settled.kernel_shape[:2]
     rows = max(1, BAND // (settled.cols.o * kh * kw * settled.input_shape[3]))
     for image, result in zip(images, out, strict=True):

@@ -1,0 +1,81 @@
+"""The cpu engine: machine code for this processor, on all cores.
+
+Every method but FFT walks an image in the same way. The output is cut into items, bands of rows by
+strips of columns; for each, the rows that the windows touch are *loaded* once as lines of float32
+with their border (`source.load`); the method's *kernel* makes a tile of sums of them; and each row
+of sums is *stored* with all that is to become of it (`source.store`). Lines and sums stay in the
+caches: there is no float copy of the image and no padded copy. Small kernels do without the lines
+where they can (`source.fused`).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convtool.engine.cpu import fused, work
+from convtool.engine.cpu.methods import RECIPES
+from convtool.engine.cpu.walk import Piece, walk
+from convtool.engine.finish import Finish, Summary
+from convtool.geometry import ConvPlan
+from convtool.terms import Combine, MethodName
+
+# Types that are read as they are.
+NATIVE = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+
+
+def convolve(
+    images: NDArray[np.generic],
+    weights: NDArray[np.float32],
+    settled: ConvPlan,
+    method: MethodName,
+    threads: int | None,
+    finish: Finish,
+    out: NDArray[Any] | None = None,
+) -> tuple[NDArray[Any], Summary | None]:
+    """Execute `settled`; see `convtool.engine.convolve`."""
+    x = np.ascontiguousarray(images if images.dtype in NATIVE else images.astype(np.float32))
+    channels = settled.output_shape[3]
+    if finish.combine is not Combine.EACH:
+        channels //= settled.filters
+    if out is None:
+        out = np.empty((*settled.output_shape[:3], channels), finish.dtype)
+    count = min(threads or work.cores(), work.cores())
+    ends, pieces = (0, settled.cols.o), list[Piece]()
+    if method is MethodName.DIRECT:
+        inside = fused.columns(x, weights, settled, finish)
+        if inside:
+            pieces.append(fused.piece(x, weights, settled, finish, out, inside, count))
+            ends = (*ends[:1], *inside, *ends[1:])
+    if len(pieces) == 0 or ends[:2] != (0, 0) or ends[2] != ends[3]:
+        recipe = RECIPES[method](settled, weights)
+        for start, stop in zip(ends[::2], ends[1::2], strict=True):
+            if stop > start:
+                pieces.append(walk(x, settled, finish, out, recipe, (start, stop), count))
+    _run(pieces, count)
+    return out, _summary(pieces, out.size) if finish.summarise else None
+
+
+def _run(pieces: list[Piece], threads: int) -> None:
+    """Do the items of all pieces, each thread with scratch memory of its own."""
+    items = [(piece.function, piece.job, item) for piece in pieces for item in range(piece.items)]
+    size = max(piece.scratch for piece in pieces)
+    with work.scratch(size, min(threads, len(items))) as starts:
+
+        def do(number: int, thread: int) -> None:
+            function, job, item = items[number]
+            function(job, item, starts[thread])
+
+        work.share(len(items), threads, do)
+
+
+def _summary(pieces: list[Piece], count: int) -> Summary:
+    parts = np.concatenate([piece.summaries for piece in pieces])
+    least, greatest = parts["least"].min(), parts["greatest"].max()
+    none = least > greatest
+    return Summary(
+        None if none else float(least),
+        None if none else float(greatest),
+        *(int(parts[name].sum()) for name in ("others", "below", "above", "nan")),
+        count,
+    )

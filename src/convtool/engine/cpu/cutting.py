@@ -1,0 +1,66 @@
+"""How the work is cut, and where rows and columns are found."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convtool.geometry import Axis, Border
+
+# Items for each thread: more even the load out, fewer repeat less of the rows at their edges.
+ITEMS = 4
+
+
+def row_step(axis: Axis) -> tuple[int, int]:
+    """Return how the rows of the output are visited: every n-th together, and their stride then.
+
+    Output row i reads rows i·s + a·d. Of the rows that lie n = d / gcd(s, d) apart, the m-th reads
+    rows d·(m·s / gcd(s, d) + a) beyond the first: a dilation no more.
+    """
+    common = int(np.gcd(axis.s, axis.d))
+    return axis.d // common, axis.s // common
+
+
+def tap_offsets(axis: Axis, phases: int, phase_length: int, channels: int) -> NDArray[np.int64]:
+    """Return where in a line each column of the kernel reads its first pixel, in floats."""
+    columns = np.arange(axis.k, dtype=np.int64) * axis.d
+    return columns % phases * phase_length + columns // phases * channels
+
+
+def sources(axis: Axis, border: Border) -> NDArray[np.int64]:
+    """Say for every line of the padded image which line of the image stands there.
+
+    Returns
+    -------
+    ndarray (before + i + after,), int64
+        -1 where the border is a constant. numpy.pad itself lays the numbers out, so that every
+        border means what it means there.
+    """
+    lines = np.arange(axis.i)
+    if border.is_fill:
+        return np.pad(lines, (axis.before, axis.after), constant_values=-1)
+    return np.pad(lines, (axis.before, axis.after), mode=border.mode.value)  # type: ignore[call-overload]
+
+
+def whole_tiles(rows: int, tile_rows: int) -> int:
+    """Round up to whole tiles."""
+    return -(-rows // tile_rows) * tile_rows
+
+
+def whole_lines(size: int) -> int:
+    """Round up to whole cache lines, of bytes or of floats."""
+    return -(-size // 64) * 64
+
+
+def cut(
+    j: Any, images: int, columns: tuple[int, int], strips: int, tile_rows: int, threads: int
+) -> None:
+    """Cut the output into even strips, and into bands enough for the threads."""
+    wide = columns[1] - columns[0]
+    j["columns_start"], j["columns_stop"] = columns
+    j["strips"], j["strip_columns"] = strips, -(-wide // strips)
+    high = -(-int(j["out_rows"]) // int(j["residues"]))
+    wanted = -(-threads * ITEMS // (images * int(j["residues"]) * strips)) if threads > 1 else 1
+    band = max(-(-high // wanted), min(high, max(2 * tile_rows, int(j["kernel_rows"]))))
+    band = whole_tiles(band, tile_rows)
+    j["bands"], j["band_rows"] = -(-high // band), band

@@ -1,0 +1,221 @@
+"""Sums as pixels: bias, activation, several filters made one, range, rounding, saturation.
+
+All of it happens to one row of sums while it is in the first cache.
+"""
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit, types
+
+from convtool.engine.cpu.job import JOB, SUMMARY
+from convtool.engine.cpu.source.memory import (
+    ADDRESS,
+    COUNT,
+    PART,
+    at,
+    floats,
+    record_at,
+)
+
+job_at = record_at(JOB)
+summary_at = record_at(SUMMARY)
+signed = at(types.int32)
+
+NOTHING = np.float32(0)
+ONE = np.float32(1)
+HALF = np.float32(0.5)
+
+# The bits of infinity; of numbers, those of what is larger are larger.
+INFINITY = np.int32(0x7F800000)
+
+
+@njit(**PART)
+def _activate(y, count, activation):  # type: ignore[no-untyped-def]
+    if activation == 1:  # relu; NaN stays NaN
+        for j in range(count):
+            y[j] = NOTHING if y[j] < NOTHING else y[j]
+    elif activation == 2:
+        for j in range(count):
+            y[j] = abs(y[j])
+    elif activation == 3:  # 1 / (1 + e^-y), written so that nothing overflows
+        for j in range(count):
+            y[j] = HALF + HALF * np.float32(math.tanh(HALF * y[j]))
+    elif activation == 4:
+        for j in range(count):
+            y[j] = math.tanh(y[j])
+
+
+@njit(**PART)
+def _combine(y, total, count, how, first):  # type: ignore[no-untyped-def]
+    """Take one more filter's responses `y` into the `total`; NaN wins everywhere."""
+    if how == 1:  # magnitude: the squares
+        for j in range(count):
+            total[j] = y[j] * y[j] + (NOTHING if first else total[j])
+    elif first:
+        for j in range(count):
+            total[j] = y[j]
+    elif how <= 3:  # sum, mean
+        for j in range(count):
+            total[j] += y[j]
+    elif how == 4:  # max
+        for j in range(count):
+            total[j] = y[j] if y[j] > total[j] or y[j] != y[j] else total[j]
+    else:  # absmax keeps the sign; of two as large, the positive one
+        for j in range(count):
+            a, b = abs(y[j]), abs(total[j])
+            more = a > b or (a == b and y[j] > total[j]) or a != a
+            total[j] = y[j] if more else total[j]
+
+
+@njit(**PART)
+def _summarise(y, bits, count, summary):  # type: ignore[no-untyped-def]
+    """Keep the least and greatest finite value; in whole numbers, which LLVM vectorises."""
+    least, greatest = np.int32(2147483647), np.int32(-2147483648)
+    for j in range(count):
+        order = bits[j] ^ ((bits[j] >> np.int32(31)) & np.int32(0x7FFFFFFF))
+        least = order if order < least else least
+        greatest = order if order > greatest else greatest
+    if greatest < INFINITY and least >= -INFINITY:
+        for j in range(count):  # the values that these are, found at their place
+            order = bits[j] ^ ((bits[j] >> np.int32(31)) & np.int32(0x7FFFFFFF))
+            if order == least:
+                if y[j] < summary.least:
+                    summary.least = y[j]
+                break
+        for j in range(count):
+            order = bits[j] ^ ((bits[j] >> np.int32(31)) & np.int32(0x7FFFFFFF))
+            if order == greatest:
+                if y[j] > summary.greatest:
+                    summary.greatest = y[j]
+                break
+        return
+    for j in range(count):
+        if bits[j] & INFINITY == INFINITY:
+            summary.others += 1
+        else:
+            if y[j] < summary.least:
+                summary.least = y[j]
+            if y[j] > summary.greatest:
+                summary.greatest = y[j]
+
+
+@njit(**PART)
+def _ranged(y, count, job):  # type: ignore[no-untyped-def]
+    if job.range == 2:
+        for j in range(count):
+            y[j] = abs(y[j])
+    elif job.range == 3:
+        middle = job.middle
+        for j in range(count):
+            y[j] = y[j] * HALF + middle
+    if job.multiply != ONE:
+        for j in range(count):
+            y[j] = y[j] * job.multiply
+    elif job.divide != ONE:
+        for j in range(count):
+            y[j] = y[j] / job.divide
+
+
+@njit(**PART)
+def _count_clipped(y, count, whole, job, summary):  # type: ignore[no-untyped-def]
+    low, high = -job.slack, job.full + job.slack
+    below = above = nan = np.int32(0)
+    for j in range(count):
+        v = np.rint(y[j]) if whole else y[j]
+        below += np.int32(v < low)
+        above += np.int32(v > high)
+        nan += np.int32(v != v)
+    summary.below += below
+    summary.above += above
+    summary.nan += nan
+
+
+def unit(dtype: str) -> tuple[Any, Any]:
+    """Return the unit (job, item, sums, place, columns, scratch) for results of `dtype`."""
+    kind = numba.from_dtype(np.dtype(dtype))
+    results = at(kind)
+    whole = dtype != "float32"
+
+    @njit(**PART)
+    def put(y, count, clip, full, result):  # type: ignore[no-untyped-def]
+        if whole:
+            for j in range(count):
+                v = y[j]
+                v = v if v > NOTHING else NOTHING  # NaN is not above 0, and becomes 0
+                v = v if v < full else full
+                result[j] = kind(np.int32(np.rint(v)))
+        elif clip:
+            for j in range(count):
+                v = y[j]
+                v = v if v > NOTHING else NOTHING
+                result[j] = v if v < full else full
+        else:
+            for j in range(count):
+                result[j] = y[j]
+
+    def store(address, item, sums, place, columns, scratch):  # type: ignore[no-untyped-def]
+        job = job_at(address)
+        depth, filters = job.depth, job.filters
+        count = columns * depth
+        result = results(place)
+        clip = job.range != 0
+        plain = filters == 1 and job.bias == 0 and job.activation == 0 and job.range < 2
+        plain = plain and job.multiply == ONE and job.divide == ONE and job.summaries == 0
+        if plain and job.depth_pitch == depth:
+            put(floats(sums), count, clip, job.full, result)
+            return
+        each = job.combine == 0
+        y = floats(scratch)
+        total = floats(scratch + np.uintp(count * 4))
+        bits = signed(scratch + np.uintp(count * 4))
+        if filters == 1:
+            total, bits = y, signed(scratch)
+        for f in range(filters):
+            response = floats(sums + np.uintp(f * job.tile_rows * job.pitch * 4))
+            if job.depth_pitch == depth:
+                for j in range(count):
+                    y[j] = response[j]
+            else:
+                for x in range(columns):
+                    for o in range(depth):
+                        y[x * depth + o] = response[x * job.depth_pitch + o]
+            if job.bias != 0:
+                bias = floats(job.bias)
+                if job.depth_biases:
+                    for x in range(columns):
+                        for o in range(depth):
+                            y[x * depth + o] += bias[o]
+                else:
+                    for j in range(count):
+                        y[j] += bias[f]
+            _activate(y, count, job.activation)
+            if filters > 1 and each:
+                for j in range(count):
+                    total[j * filters + f] = y[j]
+            elif filters > 1:
+                _combine(y, total, count, job.combine, f == 0)
+        if each:
+            count *= filters
+        elif job.combine == 1:
+            for j in range(count):
+                total[j] = math.sqrt(total[j]) if filters > 1 else abs(total[j])
+        elif job.combine == 3:
+            for j in range(count):
+                total[j] = total[j] / np.float32(filters)
+        if job.summaries != 0:
+            summary = summary_at(job.summaries + np.uintp(item * SIZE))
+            _summarise(total, bits, count, summary)
+        if clip:
+            _ranged(total, count, job)
+            if job.summaries != 0:
+                summary = summary_at(job.summaries + np.uintp(item * SIZE))
+                _count_clipped(total, count, whole, job, summary)
+        put(total, count, clip, job.full, result)
+
+    return types.void(ADDRESS, COUNT, ADDRESS, ADDRESS, COUNT, ADDRESS), store
+
+
+SIZE = SUMMARY.itemsize

@@ -1,0 +1,97 @@
+"""The threads that do the items of a job."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Lock, Thread
+
+import numpy as np
+from numpy.typing import NDArray
+
+_waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
+_workers: list[Thread] = []
+_lock = Lock()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share(items: int, threads: int, work: Callable[[int, int], None]) -> None:
+    """Call ``work(item, thread)`` once for every item, each thread taking the next one left.
+
+    The calling thread is one of them. The others wait between jobs, since starting a thread takes
+    longer than filtering a small image.
+    """
+    following = iter(range(items))  # next() on it is atomic
+    finished: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def take(thread: int) -> None:
+        for item in following:
+            work(item, thread)
+
+    def help_out(thread: int) -> Callable[[], None]:
+        def helping() -> None:
+            try:
+                take(thread)
+            except BaseException as error:
+                finished.put(error)
+            else:
+                finished.put(None)
+
+        return helping
+
+    helpers = min(threads, items) - 1
+    _enlist(helpers)
+    for thread in range(1, helpers + 1):
+        _waiting.put(help_out(thread))
+    try:
+        take(0)
+    finally:
+        errors = [finished.get() for _ in range(helpers)]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _enlist(helpers: int) -> None:
+    with _lock:
+        while len(_workers) < helpers:
+            worker = Thread(target=_serve, name=f"convtool-{len(_workers)}", daemon=True)
+            _workers.append(worker)
+            worker.start()
+
+
+def _serve() -> None:
+    while True:
+        _waiting.get()()
+
+
+# A fork takes the memory of the threads along, but not the threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_workers.clear)
+
+
+# Scratch memory that was used before, for the next job: its pages are there already.
+_spare: list[NDArray[np.uint8]] = []
+SPARE_BYTES = 1 << 23
+
+
+@contextmanager
+def scratch(size: int, threads: int) -> Iterator[list[int]]:
+    """Lend memory of `size` bytes to each thread: addresses that are multiples of 64."""
+    lent = []
+    for _ in range(threads):
+        with _lock:
+            fitting = next((n for n, part in enumerate(_spare) if part.size >= size + 64), None)
+            part = None if fitting is None else _spare.pop(fitting)
+        # Zeros, for what tiles run over into must be numbers that are quick to add.
+        lent.append(np.zeros(size + 64, np.uint8) if part is None else part)
+    try:
+        yield [-(-part.ctypes.data // 64) * 64 for part in lent]
+    finally:
+        with _lock:
+            _spare.extend(part for part in lent if part.size <= SPARE_BYTES)
+            del _spare[: -2 * cores()]

@@ -1,0 +1,65 @@
+"""What becomes of a sum before it is stored: the end of every convolution, in any engine."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convtool.terms import Activation, Combine, RangeMode
+
+
+@dataclass(frozen=True)
+class Finish:
+    """From sums to what is stored, in this order.
+
+    Parameters
+    ----------
+    bias : ndarray, optional
+        float32: one for each filter of a bank of per-channel filters, else one for each output
+        channel.
+    activation : Activation
+    combine : Combine
+        Not `grid`, and not with a kernel of rank 4, where it is `each`.
+    range : RangeMode
+        Not `stretch`, which wants to see all the responses first.
+    full_in, full_out : float
+        White in the responses and in what is stored.
+    dtype : str
+        ``float32``, or ``uint8``, ``uint16``: rounded to nearest even and saturated.
+    summarise : bool
+        Whether to find the least and greatest response and what the range clips.
+    """
+
+    bias: NDArray[np.float32] | None = None
+    activation: Activation = Activation.NONE
+    combine: Combine = Combine.EACH
+    range: RangeMode = RangeMode.RAW
+    full_in: float = 1.0
+    full_out: float = 1.0
+    dtype: str = "float32"
+    summarise: bool = False
+
+
+class Summary(NamedTuple):
+    """What the responses were, before the range.
+
+    Parameters
+    ----------
+    least, greatest : float or None
+        Of the finite ones; None where there are none.
+    others : int
+        How many were infinite or NaN.
+    below, above, nan : int
+        How many the range clipped at black, at white, and made black for want of a value.
+    count : int
+        How many there were.
+    """
+
+    least: float | None
+    greatest: float | None
+    others: int
+    below: int
+    above: int
+    nan: int
+    count: int
