@@ -63,7 +63,9 @@ class MethodName(StrEnum):
 
     AUTO = "auto"
     DIRECT = "direct"
+    SEPARABLE = "separable"
     GEMM = "gemm"
+    FFT = "fft"
 
 
 class Activation(StrEnum):

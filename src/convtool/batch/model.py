@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from convtool.engine import Choice
+from convtool.engine.planner import Choice
 from convtool.errors import ConvtoolError
 from convtool.geometry import ConvPlan, ConvSpec, Note, Shape
 from convtool.images import Format, Header

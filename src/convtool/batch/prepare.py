@@ -158,6 +158,13 @@ def _job(request: Request, settled: _Settled, index: int, macs: int) -> Job:
         has_alpha=arranged.alpha,
         parts=arranged.parts,
         targets=targets,
-        choice=engine.choose(settled.plan, request.engine, request.method, macs=macs),
+        choice=engine.choose(
+            settled.plan,
+            request.engine,
+            request.method,
+            weights=request.kernel.weights,
+            threads=request.threads,
+            macs=macs,
+        ),
         notes=(*settled.plan.notes, *notes),
     )

@@ -5,39 +5,27 @@ imported when it is first chosen; none of them decides anything about sizes.
 """
 
 import operator
-from dataclasses import dataclass, replace
-from typing import Any, SupportsIndex
+from dataclasses import replace
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from convtool.engine import planner
+from convtool.engine.cores import cores
 from convtool.engine.finish import Finish, Summary
-from convtool.errors import ArrayError, EngineError, UsageError
+from convtool.engine.planner import Choice
+from convtool.errors import ArrayError, UsageError
 from convtool.geometry import Border, ConvPlan, ConvSpec, PaddingLike, PairLike, choice, plan
 from convtool.terms import Combine, EngineName, MethodName, RangeMode
 
-# Which method each engine has. NumPy's is the reference: patches and one matrix product.
+Real = TypeVar("Real", np.float32, np.float64)
+
+# Which methods each engine has. NumPy's is the reference: patches and one matrix product.
 METHODS = {
     EngineName.NUMPY: (MethodName.GEMM,),
-    EngineName.CPU: (MethodName.DIRECT, MethodName.GEMM),
+    EngineName.CPU: (MethodName.DIRECT, MethodName.SEPARABLE, MethodName.GEMM),
 }
-
-# Importing Numba and loading its compiled code costs about half a second, in which NumPy does a
-# billion multiply-adds (two cores at 2.5 GHz; 3x3 to 31x31, one filter for each channel).
-NUMBA_PAYS_FROM_MACS = 1_000_000_000
-
-# From this many filters and taps on, BLAS keeps its product in registers and wins over the
-# direct loop whatever the size: measured 174 against about 30 GFLOP/s for 64 channels, 3x3.
-BLAS_PAYS_FROM = (8, 64)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Who computes and how, with the reason in words."""
-
-    engine: EngineName
-    method: MethodName
-    reason: str
 
 
 def choose(
@@ -45,79 +33,15 @@ def choose(
     engine: EngineName = EngineName.AUTO,
     method: MethodName = MethodName.AUTO,
     *,
+    weights: NDArray[np.generic] | None = None,
+    threads: int | None = None,
     macs: int | None = None,
 ) -> Choice:
-    """Choose the engine and the method for a plan.
-
-    Parameters
-    ----------
-    settled : ConvPlan
-    engine, method : EngineName, MethodName
-        `auto`, or a name, which is then kept to.
-    macs : int, optional
-        Multiply-adds of all the work ahead, where this plan is only a part of it: what makes
-        loading a compiled engine worth it.
-
-    Raises
-    ------
-    EngineError
-        Where the engine does not have the method; names those that do.
-    """
-    if engine is not EngineName.AUTO:
-        if method not in (MethodName.AUTO, *METHODS[engine]):
-            raise EngineError(
-                f"the engine {engine} does not have the method {method}, only "
-                f"{', '.join(METHODS[engine])}",
-                f"use {_having(method)}, or leave one of the two out",
-            )
-        if method is MethodName.AUTO:
-            method = _usual(settled) if engine is EngineName.CPU else MethodName.GEMM
-        return Choice(engine, method, "as asked")
-    if method is not MethodName.AUTO:
-        return Choice(_having(method), method, "the engine that has the method asked for")
-    macs = settled.macs if macs is None else macs
-    if macs < NUMBA_PAYS_FROM_MACS:
-        return Choice(
-            EngineName.NUMPY,
-            MethodName.GEMM,
-            f"{_amount(macs)} multiply-adds end before Numba is loaded",
-        )
-    taps, filters = _product_size(settled)
-    if filters >= BLAS_PAYS_FROM[0] and taps >= BLAS_PAYS_FROM[1]:
-        return Choice(
-            EngineName.NUMPY,
-            MethodName.GEMM,
-            f"{filters} filters of {taps} taps are a product that BLAS does best",
-        )
-    return Choice(
-        EngineName.CPU,
-        _usual(settled),
-        f"{_amount(macs)} multiply-adds are worth loading Numba",
-    )
-
-
-def _usual(settled: ConvPlan) -> MethodName:
-    alone = settled.per_channel or settled.kernel_shape[2] == 1
-    return MethodName.DIRECT if alone else MethodName.GEMM
-
-
-def _having(method: MethodName) -> EngineName:
-    return next(engine for engine, methods in METHODS.items() if method in methods)
-
-
-def _product_size(settled: ConvPlan) -> tuple[int, int]:
-    """Return the taps and the filters of one group: the inner and outer size of its product."""
-    kh, kw = settled.kernel_shape[:2]
-    if settled.per_channel:
-        return kh * kw, settled.filters
-    return kh * kw * settled.kernel_shape[2], settled.filters // settled.groups
-
-
-def _amount(macs: int) -> str:
-    for size, word in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
-        if macs >= size:
-            return f"{macs / size:.3g} {word}"
-    return f"{macs:,}"
+    """Choose the engine and the method for a plan; see `convtool.engine.planner.choose`."""
+    if settled.spec.flip and weights is not None:
+        weights = _flipped(weights, settled)
+    count = min(threads or cores(), cores())
+    return planner.choose(settled, engine, method, weights=weights, threads=count, macs=macs)
 
 
 def convolve(
@@ -156,7 +80,7 @@ def convolve(
     if 0 in settled.output_shape:
         return np.zeros(settled.output_shape, np.float32)
     with np.errstate(all="ignore"):
-        return numpy_engine.convolve(images, _taps(weights, settled), settled, out)
+        return numpy_engine.convolve(images, _taps(weights, settled, np.float32), settled, out)
 
 
 def finished(
@@ -196,15 +120,19 @@ def finished(
     # Values that do not fit float32 become infinite, and infinity times 0 is NaN: both are
     # results here, not accidents to warn of.
     with np.errstate(all="ignore"):
-        taps = _taps(weights, settled)
+        taps = _taps(weights, settled, np.float64)
         return cpu.convolve(images, taps, settled, chosen.method, threads, finish, out)
 
 
-def _taps(weights: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.float32]:
-    """Return the weights as engines read them: float32, contiguous, flipped if so planned."""
+def _taps(weights: NDArray[np.generic], settled: ConvPlan, dtype: type[Real]) -> NDArray[Real]:
+    """Return the weights as engines read them: contiguous, flipped if so planned."""
     if settled.spec.flip:
-        weights = weights[:, ::-1, ::-1] if settled.per_channel else weights[::-1, ::-1]
-    return np.ascontiguousarray(weights, np.float32)
+        weights = _flipped(weights, settled)
+    return np.ascontiguousarray(weights, dtype)
+
+
+def _flipped(weights: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.generic]:
+    return weights[:, ::-1, ::-1] if settled.per_channel else weights[::-1, ::-1]
 
 
 def conv2d(
@@ -246,7 +174,7 @@ def conv2d(
     engine : str
         ``auto``, ``numpy`` or ``cpu`` (Numba, all cores).
     method : str
-        ``auto``, ``direct`` or ``gemm``.
+        ``auto``, ``direct``, ``separable``, ``gemm`` or ``fft``: see `convtool.engine.planner`.
     threads : int, optional
         At most so many in the cpu engine; None for all cores. NumPy's own are its BLAS's affair.
 
@@ -285,15 +213,17 @@ def conv2d(
         stride=stride, padding=padding, dilation=dilation, groups=groups, border=border
     )
     settled = plan(spec, x.shape, w.shape)
+    wanted = _dtype(dtype)
+    check_threads(threads)
+    w = w[None] if w.ndim == 2 else w
     chosen = choose(
         settled,
         choice(EngineName, engine, "engine"),
         choice(MethodName, method, "method"),
+        weights=w,
+        threads=threads,
     )
-    wanted = _dtype(dtype)
-    check_threads(threads)
     added = None if bias is None else filter_bias(bias, settled)
-    w = w[None] if w.ndim == 2 else w
     if chosen.engine is EngineName.CPU:
         finish = Finish(bias=added, dtype=wanted)
         if wanted != "float32":

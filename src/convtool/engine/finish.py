@@ -52,7 +52,7 @@ class Summary(NamedTuple):
         How many were infinite or NaN.
     below, above, nan : int
         How many the range clipped at black, at white, and made black for want of a value.
-    count : int
+    values : int
         How many there were.
     """
 
@@ -62,4 +62,4 @@ class Summary(NamedTuple):
     below: int
     above: int
     nan: int
-    count: int
+    values: int

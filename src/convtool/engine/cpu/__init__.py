@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.engine.cpu import fused, work
+from convtool.engine.cores import cores
+from convtool.engine.cpu import fused, walk, work
 from convtool.engine.cpu.methods import RECIPES
-from convtool.engine.cpu.walk import Piece, walk
+from convtool.engine.cpu.walk import Piece
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
 from convtool.terms import Combine, MethodName
@@ -26,7 +27,7 @@ NATIVE = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 def convolve(
     images: NDArray[np.generic],
-    weights: NDArray[np.float32],
+    weights: NDArray[np.float64],
     settled: ConvPlan,
     method: MethodName,
     threads: int | None,
@@ -40,18 +41,19 @@ def convolve(
         channels //= settled.filters
     if out is None:
         out = np.empty((*settled.output_shape[:3], channels), finish.dtype)
-    count = min(threads or work.cores(), work.cores())
-    ends, pieces = (0, settled.cols.o), list[Piece]()
+    count = min(threads or cores(), cores())
+    pieces: list[Piece] = []
+    rest = [(0, settled.cols.o)]
     if method is MethodName.DIRECT:
         inside = fused.columns(x, weights, settled, finish)
-        if inside:
+        if inside is not None:
             pieces.append(fused.piece(x, weights, settled, finish, out, inside, count))
-            ends = (*ends[:1], *inside, *ends[1:])
-    if len(pieces) == 0 or ends[:2] != (0, 0) or ends[2] != ends[3]:
-        recipe = RECIPES[method](settled, weights)
-        for start, stop in zip(ends[::2], ends[1::2], strict=True):
-            if stop > start:
-                pieces.append(walk(x, settled, finish, out, recipe, (start, stop), count))
+            rest = [(0, inside[0]), (inside[1], settled.cols.o)]
+    for columns in rest:
+        if columns[0] < columns[1]:
+            recipe = RECIPES[method](settled, weights)
+            assert recipe is not None, f"{method} was chosen where it does not apply"
+            pieces.append(walk.piece(x, settled, finish, out, recipe, columns, count))
     _run(pieces, count)
     return out, _summary(pieces, out.size) if finish.summarise else None
 
@@ -69,13 +71,16 @@ def _run(pieces: list[Piece], threads: int) -> None:
         work.share(len(items), threads, do)
 
 
-def _summary(pieces: list[Piece], count: int) -> Summary:
+def _summary(pieces: list[Piece], values: int) -> Summary:
     parts = np.concatenate([piece.summaries for piece in pieces])
     least, greatest = parts["least"].min(), parts["greatest"].max()
     none = least > greatest
     return Summary(
         None if none else float(least),
         None if none else float(greatest),
-        *(int(parts[name].sum()) for name in ("others", "below", "above", "nan")),
-        count,
+        others=int(parts["others"].sum()),
+        below=int(parts["below"].sum()),
+        above=int(parts["above"].sum()),
+        nan=int(parts["nan"].sum()),
+        values=values,
     )

@@ -36,7 +36,7 @@ def _span(stride: int, channels: int) -> int:
 
 
 def columns(
-    x: NDArray[Any], weights: NDArray[np.float32], settled: ConvPlan, finish: Finish
+    x: NDArray[Any], weights: NDArray[np.float64], settled: ConvPlan, finish: Finish
 ) -> tuple[int, int] | None:
     """Return from where to where the output columns lie that need no border, if it is for these.
 
@@ -68,9 +68,9 @@ def columns(
     return (start, stop) if stop - start >= span else None
 
 
-def piece(  # noqa: PLR0913
+def piece(
     x: NDArray[Any],
-    weights: NDArray[np.float32],
+    weights: NDArray[np.float64],
     settled: ConvPlan,
     finish: Finish,
     out: NDArray[Any],
@@ -78,6 +78,7 @@ def piece(  # noqa: PLR0913
     threads: int,
 ) -> Piece:
     """Lay out the columns `inside`."""
+    weights = np.ascontiguousarray(weights, np.float32)
     record, recipe = np.zeros(1, JOB), np.zeros(1, FUSED)
     j, r = record[0], recipe[0]
     keep = [x, out, weights, recipe, *describe(j, x, settled, out)]

@@ -159,3 +159,40 @@ DEPTHWISE = np.dtype(
     ],
     align=True,
 )
+
+# What `separable` needs: for each filter, so many pairs of a column and a row of weights, whose
+# outer products add up to the filter: (filters, terms, kernel rows), (filters, terms, kernel
+# columns).
+SEPARABLE = np.dtype(
+    [
+        ("offsets", ADDRESS),
+        ("columns", ADDRESS),
+        ("rows", ADDRESS),
+        ("filters", WHOLE),
+        ("terms", WHOLE),
+        ("kernel_rows", WHOLE),
+        ("kernel_columns", WHOLE),
+        ("step", WHOLE),
+        ("channels", WHOLE),
+        ("pitch", WHOLE),
+        ("line_length", WHOLE),
+    ],
+    align=True,
+)
+
+# What `box` needs: a row of the kernel is summed as `count` sums of `size` pixels and `rest` more.
+BOX = np.dtype(
+    [
+        ("offsets", ADDRESS),
+        ("kernel_rows", WHOLE),
+        ("size", WHOLE),
+        ("count", WHOLE),
+        ("rest", WHOLE),
+        ("apart", WHOLE),
+        ("channels", WHOLE),
+        ("pitch", WHOLE),
+        ("line_length", WHOLE),
+        ("value", np.float32),
+    ],
+    align=True,
+)

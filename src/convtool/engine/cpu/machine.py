@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -32,7 +32,7 @@ _lock = Lock()
 _announced = False
 
 
-@lru_cache(maxsize=None)
+@cache
 def address(module: str, *constants: int | str) -> int:
     """Return the address of a unit's machine code, which is compiled if need be.
 
@@ -53,13 +53,13 @@ def address(module: str, *constants: int | str) -> int:
         return _link(code)
 
 
-@lru_cache(maxsize=None)
+@cache
 def processor() -> str:
     """Name the processor and its features, as LLVM calls them."""
     return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def registers() -> tuple[int, int]:
     """Return the vector registers of this processor: how many, and of how many float32."""
     features = llvm.get_host_cpu_features()
@@ -70,7 +70,7 @@ def registers() -> tuple[int, int]:
     return (32, 4) if features.get("neon") else (16, 4)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source() -> str:
     """Return a digest of everything that a unit's machine code depends on, but its constants."""
     digest = hashlib.sha256()
@@ -87,7 +87,7 @@ def _name(module: str, constants: Constants) -> str:
     return f"{text}-{hashlib.sha256((_source() + text).encode()).hexdigest()[:16]}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _folder() -> Path:
     from platformdirs import user_cache_path
 
@@ -127,14 +127,14 @@ def _compile(module: str, constants: Constants) -> bytes:
     unit: Callable[..., Any] = import_module(f"convtool.engine.cpu.source.{module}").unit
     signature, function = unit(*constants)
     started = perf_counter()
-    compiled = cfunc(signature, **OPTIONS)(function)
+    compiled: Any = cfunc(signature, **OPTIONS)(function)
     text = compiled.inspect_llvm().replace(compiled._wrapper_name, SYMBOL)
     code: bytes = _machine().emit_object(llvm.parse_assembly(text))
     logger.debug("compiled %s %s in %.2f s", module, constants, perf_counter() - started)
     return code
 
 
-@lru_cache(maxsize=None)
+@cache
 def _machine() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -147,7 +147,7 @@ def _machine() -> Any:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _linker() -> Any:
     return llvm.create_lljit_compiler(_machine(), use_jit_link=False)
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from convtool.engine.cpu import machine
 from convtool.engine.cpu.cutting import row_step
-from convtool.engine.cpu.job import DEPTHWISE, PRODUCTS, TAPS
+from convtool.engine.cpu.job import BOX, DEPTHWISE, PRODUCTS, SEPARABLE, TAPS
+from convtool.engine.factors import constant, factors
 from convtool.geometry import ConvPlan
 from convtool.terms import MethodName
 
@@ -62,15 +63,16 @@ def tile() -> tuple[int, int, int]:
     return (4, 4, lanes) if count >= 32 else (4, 2, lanes)
 
 
-def direct(settled: ConvPlan, weights: NDArray[np.float32]) -> Recipe:
+def direct(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
     """Sum every tap, where every channel is filtered by itself."""
     if not settled.per_channel:
-        return depthwise(settled, weights)
-    filters, kh, kw = weights.shape
+        return depthwise(settled, weights) if weights.shape[2] == 1 else None
+    taps = np.ascontiguousarray(weights, np.float32)
+    filters, kh, kw = taps.shape
     c = settled.input_shape[3]
     rows, vectors, lanes = tile()
     record = np.zeros(1, TAPS)
-    record["weights"], record["filters"] = weights.ctypes.data, filters
+    record["weights"], record["filters"] = taps.ctypes.data, filters
     record["kernel_rows"], record["kernel_columns"] = kh, kw
     record["step"], record["channels"] = row_step(settled.rows)[1], c
     return Recipe(
@@ -80,11 +82,11 @@ def direct(settled: ConvPlan, weights: NDArray[np.float32]) -> Recipe:
         depth=c,
         depth_pitch=c,
         filters=filters,
-        keep=[weights],
+        keep=[taps],
     )
 
 
-def depthwise(settled: ConvPlan, weights: NDArray[np.float32]) -> Recipe:
+def depthwise(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe:
     """Sum every tap of the filters that each channel has for itself: HWIO with one input."""
     kh, kw, _, outputs = weights.shape
     c = settled.input_shape[3]
@@ -93,7 +95,7 @@ def depthwise(settled: ConvPlan, weights: NDArray[np.float32]) -> Recipe:
     filters = outputs // c
     # (kh, kw, 1, C·F) → (F, kh, kw, C), repeated until whole vectors are full.
     each = weights.reshape(kh, kw, c, filters).transpose(3, 0, 1, 2)
-    repeated = np.ascontiguousarray(np.tile(each, lcm(c, lanes) // c))
+    repeated = np.ascontiguousarray(np.tile(each, lcm(c, lanes) // c), np.float32)
     record = np.zeros(1, DEPTHWISE)
     record["weights"], record["filters"] = repeated.ctypes.data, filters
     record["kernel_rows"], record["kernel_columns"] = kh, kw
@@ -114,8 +116,70 @@ def depthwise(settled: ConvPlan, weights: NDArray[np.float32]) -> Recipe:
     )
 
 
-def products(settled: ConvPlan, weights: NDArray[np.float32]) -> Recipe:
+def separable(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
+    """Sum down the columns and along the rows, where every filter is made of outer products."""
+    if not settled.per_channel:
+        return None
+    if constant(settled, weights):
+        return box(settled, weights)
+    found = factors(weights)
+    if found is None:
+        return None
+    columns, rows = (np.ascontiguousarray(part, np.float32) for part in found)
+    filters, terms, kh = columns.shape
+    c = settled.input_shape[3]
+    tile_rows, vectors, lanes = upright_tile()
+    record = np.zeros(1, SEPARABLE)
+    record["columns"], record["rows"] = columns.ctypes.data, rows.ctypes.data
+    record["filters"], record["terms"] = filters, terms
+    record["kernel_rows"], record["kernel_columns"] = kh, rows.shape[2]
+    record["step"], record["channels"] = row_step(settled.rows)[1], c
+    return Recipe(
+        machine.address("separable", tile_rows, vectors, 8 if vectors > 1 else 4, lanes),
+        record,
+        tile_rows=tile_rows,
+        depth=c,
+        depth_pitch=c,
+        filters=filters,
+        extra=lambda length: tile_rows * length * 4,
+        keep=[columns, rows],
+    )
+
+
+def upright_tile() -> tuple[int, int, int]:
+    """Return the tile for sums down the columns: rows, vectors, lanes."""
+    count, lanes = machine.registers()
+    return (8, 2, lanes) if count >= 32 else (4, 2, lanes)
+
+
+def box(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe:
+    """Sum what windows share once."""
+    _, kh, kw = weights.shape
+    c = settled.input_shape[3]
+    count, lanes = machine.registers()
+    tile_rows = next(r for r in (16, 8, 4, 2, 1) if r <= kh and (r < 16 or count >= 32))
+    # The fewest additions: kw = size · count + rest.
+    sizes = [(n + kw // n + kw % n, n) for n in range(1, kw + 1)]
+    size = min(sizes)[1] if kw > 4 else 1
+    record = np.zeros(1, BOX)
+    record["kernel_rows"], record["size"] = kh, size
+    record["count"], record["rest"] = divmod(kw, size)
+    record["apart"], record["channels"] = settled.cols.d * c, c
+    record["value"] = weights[0, 0, 0]
+    return Recipe(
+        machine.address("box", tile_rows, 8, lanes),
+        record,
+        tile_rows=tile_rows,
+        depth=c,
+        depth_pitch=c,
+        extra=lambda length: (tile_rows + 1) * length * 4,
+    )
+
+
+def products(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
     """Sum across the channels of each group."""
+    if settled.per_channel:
+        return None
     kh, kw, inputs, outputs = weights.shape
     groups, cols = settled.groups, settled.cols
     each = outputs // groups
@@ -164,7 +228,8 @@ def product_tile(outputs: int) -> tuple[int, int, int]:
     return (14 if count >= 32 else 6), 2, lanes
 
 
-RECIPES: dict[MethodName, Callable[[ConvPlan, NDArray[np.float32]], Recipe]] = {
+RECIPES: dict[MethodName, Callable[[ConvPlan, NDArray[np.float64]], Recipe | None]] = {
     MethodName.DIRECT: direct,
+    MethodName.SEPARABLE: separable,
     MethodName.GEMM: products,
 }

@@ -18,9 +18,14 @@ from convtool.terms import Activation, Combine, RangeMode
 # Lines and sums of a strip take about so many bytes, which fits the second cache of a core.
 STRIP_BYTES = 400_000
 
-_ACTIVATIONS = list(Activation)
-_COMBINES = [way for way in Combine if way is not Combine.GRID]
-_RANGES = [RangeMode.RAW, RangeMode.CLIP, RangeMode.ABS, RangeMode.SIGNED]
+_ACTIVATIONS = tuple(Activation)
+_COMBINES: tuple[Combine, ...] = tuple(way for way in Combine if way is not Combine.GRID)
+_RANGES: tuple[RangeMode, ...] = (
+    RangeMode.RAW,
+    RangeMode.CLIP,
+    RangeMode.ABS,
+    RangeMode.SIGNED,
+)
 
 
 @dataclass
@@ -55,7 +60,7 @@ class Piece:
         return int(self.record.ctypes.data)
 
 
-def walk(
+def piece(
     x: NDArray[Any],
     settled: ConvPlan,
     finish: Finish,
@@ -86,6 +91,8 @@ def walk(
     j["filters"], j["depth"], j["depth_pitch"] = recipe.filters, recipe.depth, recipe.depth_pitch
     offsets = tap_offsets(cols, phases, length, c)
     recipe.record["pitch"], recipe.record["offsets"] = pitch, offsets.ctypes.data
+    if "line_length" in (recipe.record.dtype.names or ()):
+        recipe.record["line_length"] = phases * length
     place = 0
     for name, size in {
         "block_at": slots * phases * length * 4,
@@ -103,7 +110,7 @@ def walk(
     summaries["least"], summaries["greatest"] = np.inf, -np.inf
     _say_finish(j, finish, settled, summaries)
     keep.append(offsets)
-    extra = recipe.extra(length) if recipe.extra else 0
+    extra = recipe.extra(phases * length) if recipe.extra else 0
     return Piece(function(machine.address("walk")), record, items, place + extra, summaries, keep)
 
 

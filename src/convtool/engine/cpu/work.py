@@ -9,14 +9,11 @@ from threading import Lock, Thread
 import numpy as np
 from numpy.typing import NDArray
 
+from convtool.engine.cores import cores
+
 _waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
 _workers: list[Thread] = []
 _lock = Lock()
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share(items: int, threads: int, work: Callable[[int, int], None]) -> None:

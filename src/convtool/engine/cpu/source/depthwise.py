@@ -66,7 +66,7 @@ def unit(vectors: int, lanes: int) -> tuple[Any, Any]:
     """Return the unit (recipe, lines, block, columns, scratch)."""
     strip = strip_of_sums(vectors, lanes)
 
-    def depthwise(address, lines, block, columns, scratch):  # type: ignore[no-untyped-def]
+    def depthwise(address, lines, block, columns, scratch):
         r = recipe_at(address)
         for f in range(r.filters):
             for t in range(r.tile_rows):

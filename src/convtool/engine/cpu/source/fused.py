@@ -103,7 +103,7 @@ def unit(*constants: Any) -> tuple[Any, Any]:
     reached = (rows - 1) * step + height
     pixel_bytes, result_bytes = np.dtype(source).itemsize, np.dtype(result).itemsize
 
-    def fused(address, item, scratch):  # type: ignore[no-untyped-def]
+    def fused(address, item, scratch):
         job = job_at(address)
         recipe = recipe_at(job.recipe)
         strip = item % job.strips

@@ -21,7 +21,7 @@ job_at = record_at(JOB)
 
 
 @njit(**PART)
-def _spread(source, first, step, count, channels, line):  # type: ignore[no-untyped-def]
+def _spread(source, first, step, count, channels, line):
     """Convert `count` pixels, every `step`-th. LLVM vectorises where it knows the numbers."""
     if step == 1:
         for j in range(count * channels):
@@ -47,7 +47,7 @@ def unit(dtype: str) -> tuple[Any, Any]:
     pixels = at(numba.from_dtype(np.dtype(dtype)))
     widen = np.float32
 
-    def load(address, row, first_column, columns, line_address):  # type: ignore[no-untyped-def]
+    def load(address, row, first_column, columns, line_address):
         job = job_at(address)
         phases, channels, width, before = job.phases, job.channels, job.width, job.before
         sources, source, fill = numbers(job.columns), pixels(row), widen(job.fill)

@@ -69,7 +69,7 @@ def unit(pixels: int, vectors: int, lanes: int, apart: int) -> tuple[Any, Any]:
     tile = tile_of_sums(pixels, vectors, lanes, apart)
     wide = vectors * lanes
 
-    def products(address, lines, block, columns, scratch):  # type: ignore[no-untyped-def]
+    def products(address, lines, block, columns, scratch):
         r = recipe_at(address)
         panel_bytes = r.kernel_rows * r.kernel_columns * r.inputs * wide * 4
         panel = 0

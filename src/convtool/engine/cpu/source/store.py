@@ -33,7 +33,7 @@ INFINITY = np.int32(0x7F800000)
 
 
 @njit(**PART)
-def _activate(y, count, activation):  # type: ignore[no-untyped-def]
+def _activate(y, count, activation):
     if activation == 1:  # relu; NaN stays NaN
         for j in range(count):
             y[j] = NOTHING if y[j] < NOTHING else y[j]
@@ -49,7 +49,7 @@ def _activate(y, count, activation):  # type: ignore[no-untyped-def]
 
 
 @njit(**PART)
-def _combine(y, total, count, how, first):  # type: ignore[no-untyped-def]
+def _combine(y, total, count, how, first):
     """Take one more filter's responses `y` into the `total`; NaN wins everywhere."""
     if how == 1:  # magnitude: the squares
         for j in range(count):
@@ -71,7 +71,7 @@ def _combine(y, total, count, how, first):  # type: ignore[no-untyped-def]
 
 
 @njit(**PART)
-def _summarise(y, bits, count, summary):  # type: ignore[no-untyped-def]
+def _summarise(y, bits, count, summary):
     """Keep the least and greatest finite value; in whole numbers, which LLVM vectorises."""
     least, greatest = np.int32(2147483647), np.int32(-2147483648)
     for j in range(count):
@@ -103,7 +103,7 @@ def _summarise(y, bits, count, summary):  # type: ignore[no-untyped-def]
 
 
 @njit(**PART)
-def _ranged(y, count, job):  # type: ignore[no-untyped-def]
+def _ranged(y, count, job):
     if job.range == 2:
         for j in range(count):
             y[j] = abs(y[j])
@@ -120,7 +120,7 @@ def _ranged(y, count, job):  # type: ignore[no-untyped-def]
 
 
 @njit(**PART)
-def _count_clipped(y, count, whole, job, summary):  # type: ignore[no-untyped-def]
+def _count_clipped(y, count, whole, job, summary):
     low, high = -job.slack, job.full + job.slack
     below = above = nan = np.int32(0)
     for j in range(count):
@@ -140,7 +140,7 @@ def unit(dtype: str) -> tuple[Any, Any]:
     whole = dtype != "float32"
 
     @njit(**PART)
-    def put(y, count, clip, full, result):  # type: ignore[no-untyped-def]
+    def put(y, count, clip, full, result):
         if whole:
             for j in range(count):
                 v = y[j]
@@ -156,7 +156,7 @@ def unit(dtype: str) -> tuple[Any, Any]:
             for j in range(count):
                 result[j] = y[j]
 
-    def store(address, item, sums, place, columns, scratch):  # type: ignore[no-untyped-def]
+    def store(address, item, sums, place, columns, scratch):
         job = job_at(address)
         depth, filters = job.depth, job.filters
         count = columns * depth

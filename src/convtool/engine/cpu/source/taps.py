@@ -13,7 +13,6 @@ not depend on how the work is cut.
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -27,45 +26,13 @@ recipe_at = record_at(TAPS)
 STRIP = types.void(*[ADDRESS] * 3, *[COUNT] * 3, COUNT, ADDRESS, COUNT)
 
 
-def known(rows: int, vectors: int, lanes: int, height: int, width: int, step: int) -> Any:
-    """Return the strip of sums of a kernel whose size is known: everything written out."""
+def strip_of_sums(rows: int, vectors: int, lanes: int, *, upright: bool = False) -> Any:
+    """Return the emitted strip of sums of a kernel of any size, or of one column if `upright`.
 
-    @intrinsic
-    def strip(typingctx: Any, *arguments: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = Emitter(builder, lanes)
-            lines, offsets, weights, _, _, _, length, block, pitch = cgutils.unpack_tuple(
-                builder, args[0]
-            )
-            reached = (rows - 1) * step + height
-            lines, offsets, weights = e.integers(lines), e.integers(offsets), e.floats(weights)
-            line = [e.floats(e.item(lines, u)) for u in range(reached)]
-            offset = [e.item(offsets, b) for b in range(width)]
-            tap = [e.splat(weights, place) for place in range(height * width)]
-            block = e.floats(block)
-            with e.loop(length, vectors * lanes) as j:
-                sums = [[e.zero] * vectors for _ in range(rows)]
-                for u in range(reached):
-                    below = [t for t in range(rows) if 0 <= u - t * step < height]
-                    for b in range(width if below else 0):
-                        pixels = e.at(line[u], e.add(j, offset[b]))
-                        x = [e.load(pixels, v * lanes) for v in range(vectors)]
-                        for t in below:
-                            w = tap[(u - t * step) * width + b]
-                            sums[t] = [e.fma(w, x[v], sums[t][v]) for v in range(vectors)]
-                for t in range(rows):
-                    row = e.at(block, e.add(e.times(pitch, t), j))
-                    for v in range(vectors):
-                        e.store(sums[t][v], row, v * lanes)
-            return context.get_dummy_value()
-
-        return types.void(types.StarArgTuple(STRIP.args)), codegen
-
-    return strip
-
-
-def unknown(rows: int, vectors: int, lanes: int) -> Any:
-    """Return the strip of sums of a kernel of any size."""
+    Arguments: the addresses of a table of lines, of the offsets of the kernel's columns, of the
+    weights; kernel rows and columns; the stride of the rows; how many sums; the address of the
+    sums; how far apart their rows lie.
+    """
 
     @intrinsic
     def strip(typingctx: Any, *arguments: Any) -> Any:
@@ -80,7 +47,8 @@ def unknown(rows: int, vectors: int, lanes: int) -> Any:
                 sums = [[e.accumulator() for _ in range(vectors)] for _ in range(rows)]
                 # With a stride, every step-th line holds one phase of the kernel's rows.
                 with e.loop(step) as phase:
-                    _sum_phase(e, sums, lines, offsets, weights, height, width, step, phase, j)
+                    places = None if upright else offsets
+                    _sum_phase(e, sums, lines, places, weights, height, width, step, phase, j)
                 for t in range(rows):
                     row = e.at(block, e.add(e.times(pitch, t), j))
                     for v in range(vectors):
@@ -92,11 +60,9 @@ def unknown(rows: int, vectors: int, lanes: int) -> Any:
     return strip
 
 
-def _sum_phase(  # type: ignore[no-untyped-def]
-    e: Emitter, sums, lines, offsets, weights, height, width, step, phase, j
-) -> None:
+def _sum_phase(e: Emitter, sums, lines, offsets, weights, height, width, step, phase, j) -> None:
     """Add the taps of kernel rows phase, phase + step, … to the sums."""
-    b, rows, vectors = e.builder, len(sums), len(sums[0])
+    b, rows = e.builder, len(sums)
     one, zero = e.number(1), e.number(0)
     # How many these are: (height - phase + step - 1) // step, and none if the phase is beyond.
     left = b.sub(height, phase)
@@ -119,38 +85,31 @@ def _sum_phase(  # type: ignore[no-untyped-def]
                 for t in range(low, high + 1):
                     row = e.add(b.mul(b.sub(u, e.number(t)), step), phase)
                     taps[t] = e.at(weights, b.mul(row, width))
-                with e.loop(width) as column:
-                    pixels = e.at(line, e.item(offsets, column))
-                    x = [e.load(pixels, v * e.lanes) for v in range(vectors)]
-                    for t, tap in taps.items():
-                        w = e.splat(tap, column)
-                        for v in range(vectors):
-                            e.accumulate(w, x[v], sums[t][v])
+                if offsets is None:
+                    _sum_column(e, sums, line, taps, zero)
+                else:
+                    with e.loop(width) as column:
+                        _sum_column(e, sums, e.at(line, e.item(offsets, column)), taps, column)
                 b.branch(done)
         b.position_at_end(never)
         b.unreachable()
         b.position_at_end(done)
 
 
-def unit(
-    rows: int, vectors: int, lanes: int, height: int = 0, width: int = 0, step: int = 0
-) -> tuple[Any, Any]:
-    """Return the unit (recipe, lines, block, columns, scratch).
+def _sum_column(e: Emitter, sums, pixels, taps, column) -> None:
+    """Add one column's taps, given for each row of the tile that has them."""
+    x = [e.load(pixels, v * e.lanes) for v in range(len(sums[0]))]
+    for t, tap in taps.items():
+        w = e.splat(tap, column)
+        for v, vector in enumerate(x):
+            e.accumulate(w, vector, sums[t][v])
 
-    Parameters
-    ----------
-    rows, vectors, lanes : int
-        The tile; together as much as the registers hold.
-    height, width, step : int
-        The kernel and the stride of the rows, where the unit is for these alone.
-    """
-    strip = (
-        known(rows, vectors, lanes, height, width, step)
-        if height
-        else unknown(rows, vectors, lanes)
-    )
 
-    def taps(address, lines, block, columns, scratch):  # type: ignore[no-untyped-def]
+def unit(rows: int, vectors: int, lanes: int) -> tuple[Any, Any]:
+    """Return the unit (recipe, lines, block, columns, scratch) for tiles of that size."""
+    strip = strip_of_sums(rows, vectors, lanes)
+
+    def taps(address, lines, block, columns, scratch):
         r = recipe_at(address)
         size = r.kernel_rows * r.kernel_columns * 4
         for f in range(r.filters):

@@ -14,7 +14,7 @@ kernel = call(ADDRESS, ADDRESS, ADDRESS, COUNT, ADDRESS)
 store = call(ADDRESS, COUNT, ADDRESS, ADDRESS, COUNT, ADDRESS)
 
 
-def walk(address, item, scratch):  # type: ignore[no-untyped-def]
+def walk(address, item, scratch):
     """Compute item number `item` of a job, with the thread's scratch memory."""
     job = record(address)
     strip = item % job.strips

@@ -1,0 +1,290 @@
+"""What is measured: the standard cases, as data, and the arrays that they stand for."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convtool.errors import UsageError
+from convtool.geometry import Border, ConvPlan, ConvSpec, Shape, plan, size_text
+
+# In the order in which they are run and shown.
+GROUPS = ("small", "full-rank", "gaussian", "box", "stride", "dilation", "network")
+
+DTYPES = ("uint8", "float32")
+
+SMALL = (3, 5)
+LARGE = (7, 11, 15, 31, 63, 127)
+OUTER = (5, 15, 31, 63)
+
+# What a tap of a random kernel is at most, and a factor of a Gaussian beside the greatest: whole
+# numbers, for which a library may have a quicker way than for others.
+GREATEST_TAP = 15
+GREATEST_FACTOR = 255
+
+# Pixels on a side of a patch of one brightness, under the noise. Without them a wide blur of
+# noise is flat, and a result that is a pixel off could not be told from the right one.
+PATCH = 32
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A kernel by its name.
+
+    Parameters
+    ----------
+    kind : str
+        ``random`` (full rank), ``gaussian`` or ``box`` (outer products).
+    shape : tuple of int
+        ``(kh, kw)``, applied to every channel by itself, or HWIO, always random.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {size_text(self.shape)}"
+
+    @property
+    def sigma(self) -> float:
+        """Of a Gaussian, in pixels: the kernel ends at three of them."""
+        return (self.shape[0] - 1) / 6
+
+    @property
+    def factor(self) -> NDArray[np.float64] | None:
+        """The column, which is also the row, of a kernel that is an outer product."""
+        size = self.shape[0]
+        if self.kind == "random":
+            return None
+        if self.kind == "box":
+            return np.full(size, 1 / size)
+        distance = np.arange(size) - (size - 1) / 2
+        bell = np.exp(-(distance**2) / (2 * self.sigma**2))
+        return np.asarray(bell / bell.sum(), np.float64)
+
+    @property
+    def whole(self) -> tuple[NDArray[np.int64], float]:
+        """The kernel in whole numbers, and what their sums are divided by.
+
+        As near as whole numbers come for a Gaussian, exact for the others.
+        """
+        if self.kind == "random":
+            taps = self._generator.integers(0, GREATEST_TAP + 1, self.shape)
+            return taps, float(2 ** np.ceil(np.log2(taps.sum())))
+        factor, divisor = self.whole_factor
+        return np.outer(factor, factor), divisor**2
+
+    @property
+    def whole_factor(self) -> tuple[NDArray[np.int64], float]:
+        """The factor of an outer product in whole numbers, and what sums are divided by."""
+        assert self.factor is not None
+        top = GREATEST_FACTOR if self.kind == "gaussian" else 1
+        factor = np.rint(self.factor / self.factor.max() * top).astype(np.int64)
+        return factor, float(factor.sum())
+
+    def weights(self) -> NDArray[np.float32]:
+        """Return the taps, (kh, kw) or HWIO.
+
+        Random taps of an image filter are whole numbers over a power of two, of which float32
+        loses nothing, and sum to at most 1: what 8-bit results hold.
+        """
+        if self.factor is not None:
+            return np.outer(self.factor, self.factor).astype(np.float32)
+        if len(self.shape) == 2:
+            taps, divisor = self.whole
+            return (taps / divisor).astype(np.float32)
+        spread = np.sqrt(np.prod(self.shape[:3]))
+        return (self._generator.standard_normal(self.shape) / spread).astype(np.float32)
+
+    @property
+    def _generator(self) -> np.random.Generator:
+        return np.random.default_rng(self.shape)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One convolution.
+
+    Parameters
+    ----------
+    group, name : str
+        The name is short, and the only one of its kind in a run over one image size.
+    shape : (N, H, W, C)
+    dtype : str
+        ``uint8`` or ``float32``, of images and results.
+    kernel : Taps
+    stride, dilation : int
+        In pixels, for both axes.
+    groups : int
+    border : str
+        ``reflect`` for images, which every library knows; ``zero`` in networks.
+    """
+
+    group: str
+    name: str
+    shape: Shape
+    dtype: str
+    kernel: Taps
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    border: str = "reflect"
+
+    # As TensorFlow's SAME, everywhere.
+    padding = "same"
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether it filters an image, every channel by itself."""
+        return len(self.kernel.shape) == 2
+
+    def plan(self) -> ConvPlan:
+        """Settle the sizes and pads."""
+        spec = ConvSpec.of(
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            border=Border.parse(self.border),
+        )
+        return plan(spec, self.shape, self.kernel.shape)
+
+
+@lru_cache(maxsize=4)
+def images(shape: Shape, dtype: str) -> NDArray[Any]:
+    """Return a batch of the same pixels every time: noise over patches of grey.
+
+    Returns
+    -------
+    ndarray (N, H, W, C)
+        0 … 254, or for float32 the same over 255. Kept for the next case: not to be written to.
+    """
+    n, h, w, c = shape
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 128, (n, -(-h // PATCH), -(-w // PATCH), c), np.uint8)
+    pixels = rng.integers(0, 128, shape, np.uint8)
+    pixels += patches.repeat(PATCH, 1)[:, :h].repeat(PATCH, 2)[:, :, :w]
+    return pixels if dtype == "uint8" else pixels / np.float32(255)
+
+
+def standard(
+    groups: Iterable[str] = GROUPS,
+    size: tuple[int, int] = (4096, 4096),
+    channels: Iterable[int] = (1, 3),
+    dtypes: Iterable[str] = DTYPES,
+) -> list[Case]:
+    """List the standard cases.
+
+    Parameters
+    ----------
+    groups : iterable of str
+    size : (int, int)
+        Height and width of the images; the layers of networks have sizes of their own.
+    channels : iterable of int
+    dtypes : iterable of str
+        The layers of networks are float32.
+
+    Raises
+    ------
+    UsageError
+        Where that leaves none.
+    """
+    wanted, channels, dtypes = set(groups), list(channels), list(dtypes)
+    found = [
+        case
+        for group in GROUPS
+        if group in wanted
+        for case in (
+            _layers(dtypes) if group == "network" else _filters(group, size, channels, dtypes)
+        )
+    ]
+    if not found:
+        raise UsageError(
+            f"no standard case of the groups {', '.join(sorted(wanted))} has the type "
+            f"{' or '.join(dtypes)}",
+            "the layers of networks are float32",
+        )
+    return found
+
+
+def _filters(
+    group: str, size: tuple[int, int], channels: Iterable[int], dtypes: Iterable[str]
+) -> Iterator[Case]:
+    """Yield the cases of a group of filters, those on one kind of image together."""
+    for count in channels:
+        for dtype in dtypes:
+            for words, kernel, stride, dilation in _kernels(group):
+                yield Case(
+                    group,
+                    f"{words} {image_text(count)} {dtype}",
+                    (1, *size, count),
+                    dtype,
+                    kernel,
+                    stride,
+                    dilation,
+                )
+
+
+def image_text(channels: int) -> str:
+    """Name a kind of image by its number of channels."""
+    return {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+
+
+def _kernels(group: str) -> Iterator[tuple[str, Taps, int, int]]:
+    """Yield the name, the kernel, the stride and the dilation of each."""
+    match group:
+        case "small" | "full-rank":
+            for k in SMALL if group == "small" else LARGE:
+                yield f"{k}x{k}", Taps("random", (k, k)), 1, 1
+        case "gaussian" | "box":
+            for k in OUTER:
+                yield f"{k}x{k}", Taps(group, (k, k)), 1, 1
+        case "stride":
+            for s in (2, 4):
+                for k in SMALL:
+                    yield f"{k}x{k} stride {s}", Taps("random", (k, k)), s, 1
+        case "dilation":
+            for d in (2, 3):
+                for k in SMALL:
+                    yield f"{k}x{k} dilation {d}", Taps("random", (k, k)), 1, d
+
+
+def _layers(dtypes: Iterable[str]) -> Iterator[Case]:
+    """Yield layers as networks for images have them: first ones, middle ones, a depthwise one."""
+    if "float32" not in dtypes:
+        return
+    for shape, kernel, stride, groups in (
+        ((8, 56, 56, 64), (3, 3, 64, 64), 1, 1),
+        ((1, 224, 224, 3), (3, 3, 3, 32), 1, 1),
+        ((8, 28, 28, 128), (3, 3, 128, 256), 1, 1),
+        ((1, 512, 512, 3), (5, 5, 3, 16), 2, 1),
+        ((1, 112, 112, 144), (3, 3, 1, 144), 1, 144),
+    ):
+        words = [size_text(shape), size_text(kernel[:2])]
+        words.append("depthwise" if groups > 1 else f"to {kernel[3]}")
+        if stride > 1:
+            words.append(f"stride {stride}")
+        yield Case(
+            "network",
+            " ".join(words),
+            shape,
+            "float32",
+            Taps("random", kernel),
+            stride,
+            groups=groups,
+            border="zero",
+        )
+
+
+def full_rank(k: int, size: tuple[int, int], channels: int, dtype: str) -> Case:
+    """Return a filter of full rank of any odd size: a point of the curves."""
+    name = f"{k}x{k} {image_text(channels)} {dtype}"
+    return Case("curve", name, (1, *size, channels), dtype, Taps("random", (k, k)))
+
+
+def rank_one(case: Case) -> Case:
+    """Return the case with a kernel of the same size that is an outer product."""
+    return replace(case, kernel=Taps("gaussian", case.kernel.shape))

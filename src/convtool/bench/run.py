@@ -1,0 +1,379 @@
+"""The run itself: ours and every peer in turn, round after round.
+
+What is compared is timed side by side. In every round each way to compute a case has a *turn*, of
+one call or of as many as fit a moment, and the order rotates from round to round: so that a
+machine that is slow for a while is slow for all of them. The first calls, in which code is
+compiled and memory is found, are not counted; their results are compared instead.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convtool.bench.cases import Case, full_rank, images, rank_one
+from convtool.bench.floors import bytes_moved, floor_seconds, thread_count
+from convtool.bench.peers import Peer, Task, Way
+from convtool.engine import METHODS, choose, convolve, finished
+from convtool.engine.finish import Finish
+from convtool.engine.planner import Choice
+from convtool.errors import ConvtoolError
+from convtool.geometry import ConvPlan
+from convtool.terms import EngineName, MethodName, RangeMode
+
+# Some libraries' threads spin for a while when they have done their work, in wait for more.
+SETTLE = 0.004
+
+# How far results may differ: 8-bit ones by a level, for sums are rounded to even, rounded up or
+# cut off; others by so much of the greatest sum there can be, which FFTs keep to as well.
+LEVELS = 1.0
+SHARE = 1e-5
+
+# Results are compared in a band of so many rows at the top, in the middle and at the bottom.
+BAND = 256
+
+# The sizes of kernels along a curve.
+CURVE = (3, 5, 7, 9, 11, 15, 21, 31, 45, 63, 91, 127)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Parameters
+    ----------
+    repeat : int
+        Rounds for each case.
+    seconds : float
+        After so long no new round is begun; one there always is.
+    turn : float
+        How long a turn is at least, in seconds.
+    threads : int, optional
+        None for all cores.
+    method : MethodName
+        Of ours.
+    peers : tuple of Peer
+    """
+
+    repeat: int = 5
+    seconds: float = 8.0
+    turn: float = 0.02
+    threads: int | None = None
+    method: MethodName = MethodName.AUTO
+    peers: tuple[Peer, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Threads of every library that can be told."""
+        return thread_count(self.threads)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of calls in seconds: the median, the least, and how many there were."""
+
+    seconds: float
+    best: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class PeerTiming:
+    """What came of one way of a peer.
+
+    Parameters
+    ----------
+    timing : Timing
+    difference : float
+        The greatest between its results and ours; infinite where shapes differ.
+    agrees : bool
+        Whether that is rounding.
+    approximate : bool
+        Whether it is meant to be near the kernel only.
+    """
+
+    timing: Timing
+    difference: float
+    agrees: bool
+    approximate: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is the same work as ours."""
+        return self.agrees and not self.approximate
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case, measured.
+
+    Parameters
+    ----------
+    case : Case
+    settled : ConvPlan
+    choice : Choice
+        Ours.
+    ours : Timing
+    floor : float
+        In seconds; see `floors`.
+    peers : dict
+        From names of ways to what came of them.
+    failed : dict
+        From names of ways to what they raised.
+    """
+
+    case: Case
+    settled: ConvPlan
+    choice: Choice
+    ours: Timing
+    floor: float
+    peers: Mapping[str, PeerTiming] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def share_of_floor(self) -> float:
+        """1 where ours is as quick as the machine can be."""
+        return self.floor / self.ours.seconds
+
+    @property
+    def gflops(self) -> float:
+        """The kernel's multiply-adds, as two operations each, in a second.
+
+        Those of the direct sum, whatever the method did instead.
+        """
+        return 2 * self.settled.macs / self.ours.seconds * 1e-9
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes of images and results."""
+        return bytes_moved(self.settled, np.dtype(self.case.dtype).itemsize)
+
+    @property
+    def nanoseconds_per_output(self) -> float:
+        """Time for each number of the result."""
+        return self.ours.seconds / float(np.prod(self.settled.output_shape)) * 1e9
+
+    @property
+    def fastest_peer(self) -> str | None:
+        """The quickest by its median, of those that do the same work."""
+        able = {name: peer.timing.seconds for name, peer in self.peers.items() if peer.counts}
+        return min(able, key=able.__getitem__, default=None)
+
+    def ratio_of(self, name: str) -> float:
+        """Return a peer's time over ours: above 1, ours is quicker."""
+        return self.peers[name].timing.seconds / self.ours.seconds
+
+    @property
+    def ratio(self) -> float | None:
+        """That of the quickest peer."""
+        return None if self.fastest_peer is None else self.ratio_of(self.fastest_peer)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A case that the method asked for cannot do."""
+
+    case: Case
+    error: ConvtoolError
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a curve: what a way takes for a kernel of so many rows and columns."""
+
+    curve: str
+    ours: bool
+    size: int
+    seconds: float
+
+
+def run(cases: Iterable[Case], settings: Settings) -> Iterator[Result | LeftOut]:
+    """Measure case after case, and yield each when it is done."""
+    for case in cases:
+        try:
+            yield measure(case, settings)
+        except ConvtoolError as error:
+            yield LeftOut(case, error)
+
+
+def measure(case: Case, settings: Settings) -> Result:
+    """Measure one case.
+
+    Raises
+    ------
+    EngineError
+        Where the method asked for cannot do it.
+    """
+    task = _task(case, settings)
+    choice, ours = our_way(task, settings.method)
+    expected = ours()
+    ways, failed, found = [], dict[str, str](), dict[str, tuple[float, bool]]()
+    for way in _ways(task, settings.peers, failed):
+        difference, agrees = _try(task, way, expected, failed)
+        if way.name not in failed:
+            ways.append(way)
+            found[way.name] = difference, agrees
+    # Ours goes under an empty name, which no way has.
+    times = take_turns({"": ours} | {way.name: way.call for way in ways}, settings)
+    return Result(
+        case,
+        task.settled,
+        choice,
+        times[""],
+        floor_seconds(task.settled, task.images.itemsize, task.threads),
+        {way.name: PeerTiming(times[way.name], *found[way.name], way.approximate) for way in ways},
+        failed,
+    )
+
+
+def _task(case: Case, settings: Settings) -> Task:
+    x = images(case.shape, case.dtype)
+    return Task(case, x, case.kernel.weights(), case.plan(), settings.count)
+
+
+def our_way(task: Task, method: MethodName) -> tuple[Choice, Callable[[], NDArray[Any]]]:
+    """Return who computes, and the call: the cpu engine, into memory that is there.
+
+    Raises
+    ------
+    EngineError
+        Where the method cannot do the case.
+    """
+    x, settled, threads = task.images, task.settled, task.threads
+    w = task.weights[None] if settled.per_channel else task.weights
+    choice = choose(settled, EngineName.CPU, method, weights=w, threads=threads)
+    out = np.zeros(settled.output_shape, x.dtype)
+    if x.dtype == np.float32:
+        return choice, lambda: convolve(x, w, settled, choice, threads=threads, out=out)
+    full = float(np.iinfo(x.dtype).max)
+    finish = Finish(range=RangeMode.CLIP, full_in=full, full_out=full, dtype=x.dtype.name)
+    return choice, lambda: finished(x, w, settled, choice, finish, threads=threads, out=out)[0]
+
+
+def _ways(task: Task, peers: Iterable[Peer], failed: dict[str, str]) -> Iterator[Way]:
+    for peer in peers:
+        try:
+            yield from peer.ways(task)
+        except Exception as error:  # other people's code: the run goes on without it
+            failed[peer.title] = f"{type(error).__name__}: {error}"
+
+
+def _try(
+    task: Task, way: Way, expected: NDArray[Any], failed: dict[str, str]
+) -> tuple[float, bool]:
+    """Call once; return how far the result is from ours, and whether that is rounding."""
+    try:
+        result = way.array(way.call())
+    except Exception as error:
+        failed[way.name] = f"{type(error).__name__}: {error}"
+        return np.inf, False
+    found = difference(result, expected, (0, 0) if way.rim else _rim(task.settled))
+    return found, found <= tolerance(task)
+
+
+def _rim(settled: ConvPlan) -> tuple[int, int]:
+    """Return how many rows and columns of the result, at most, have a window on the border."""
+    rows, cols = (-(-axis.window // axis.s) for axis in (settled.rows, settled.cols))
+    return rows, cols
+
+
+def tolerance(task: Task) -> float:
+    """Return how far apart results may be that differ by rounding alone."""
+    if task.images.dtype == np.uint8:
+        return LEVELS
+    axes = (0, 1) if task.settled.per_channel else (0, 1, 2)
+    return SHARE * float(np.abs(task.weights).sum(axes).max()) * float(np.abs(task.images).max())
+
+
+def difference(result: NDArray[Any], expected: NDArray[Any], rim: tuple[int, int]) -> float:
+    """Return the greatest difference inside a rim of so many rows and columns."""
+    if result.shape != expected.shape or result.dtype != expected.dtype:
+        return np.inf
+    top, left = rim
+    h, w = (size - 2 * edge for size, edge in zip(expected.shape[1:3], rim, strict=True))
+    greatest = 0.0
+    for start in sorted({0, max((h - BAND) // 2, 0), max(h - BAND, 0)}):
+        rows = slice(top + start, top + max(min(start + BAND, h), 0))
+        part = (slice(None), rows, slice(left, left + max(w, 0)))
+        apart = np.abs(result[part].astype(np.float32) - expected[part].astype(np.float32))
+        # NaN is greater than anything here: a result that is none agrees with nothing.
+        greatest = max(greatest, float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0)))
+    return greatest
+
+
+def take_turns(calls: Mapping[str, Callable[[], object]], settings: Settings) -> dict[str, Timing]:
+    """Time calls side by side, which were all made once before."""
+    names, times = list(calls), {name: list[float]() for name in calls}
+    begun = perf_counter()
+    for number in range(settings.repeat):
+        if number and perf_counter() - begun > settings.seconds:
+            break
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            sleep(SETTLE)
+            times[name] += _turn(calls[name], settings.turn)
+    return {name: Timing(median(taken), min(taken), len(taken)) for name, taken in times.items()}
+
+
+def _turn(call: Callable[[], object], seconds: float) -> list[float]:
+    taken: list[float] = []
+    while not taken or sum(taken) < seconds:
+        started = perf_counter()
+        call()
+        taken.append(perf_counter() - started)
+    return taken
+
+
+def curves(
+    size: tuple[int, int],
+    channels: int,
+    dtype: str,
+    settings: Settings,
+    sizes: Iterable[int] = CURVE,
+) -> Iterator[list[Point]]:
+    """Measure kernels of full rank of growing size, with every method of ours and every peer.
+
+    A method that takes kernels of another kind only, outer products, has a Gaussian instead.
+    Whatever took longer than a quarter of the time for a point is left out from there on.
+
+    Yields
+    ------
+    list of Point
+        All the points of one size of the kernel.
+    """
+    slow = set[str]()
+    for k in sizes:
+        case = full_rank(k, size, channels, dtype)
+        calls = _our_curves(case, settings, slow)
+        ours = set(calls)
+        task, failed = _task(case, settings), dict[str, str]()
+        expected = our_way(task, MethodName.AUTO)[1]()
+        for way in _ways(task, settings.peers, failed):
+            if way.name not in slow and _try(task, way, expected, failed)[1]:
+                calls[way.name] = way.call
+        for name in ours:
+            calls[name]()
+        times = take_turns(calls, settings)
+        yield [Point(name, name in ours, k, time.seconds) for name, time in times.items()]
+        slow |= {name for name, time in times.items() if time.best > settings.seconds / 4}
+
+
+def _our_curves(
+    case: Case, settings: Settings, slow: Collection[str]
+) -> dict[str, Callable[[], object]]:
+    """Return the calls of all our methods that can do a case, or one like it of rank one."""
+    calls: dict[str, Callable[[], object]] = {}
+    for method in METHODS[EngineName.CPU]:
+        for each, name in ((case, str(method)), (rank_one(case), f"{method}, rank 1")):
+            try:
+                call = our_way(_task(each, settings), method)[1]
+            except ConvtoolError:
+                continue
+            if name not in slow:
+                calls[name] = call
+            break
+    return calls

@@ -1,0 +1,244 @@
+"""Which engine and which method: what each would cost, by a model that was measured.
+
+The model counts what a method does, numbers loaded, taps summed, results stored, and multiplies
+with what each takes on one core. The constants were fitted to measurements of every method over
+sizes, kernels and types (``benchmarks/calibrate.py``, which prints them anew for the machine it
+runs on). Only their ratios decide, and those differ less from machine to machine than the times.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convtool.engine.factors import constant, factors, whole
+from convtool.errors import EngineError
+from convtool.geometry import ConvPlan
+from convtool.terms import EngineName, MethodName
+
+# What things take on one core of the machine that was measured (2.5 GHz, vectors of 16 float32),
+# in nanoseconds for each number.
+LOAD = 0.20  # a pixel's channel, converted into a line
+STORE = 0.20  # a result, rounded and stored
+TAP = 0.019  # a multiply-add of a line, in registers
+FUSED = 0.30  # a result of a small kernel, from pixels to pixels
+FUSED_TAP = 0.022
+DOWN = 0.018  # a multiply-add down the columns
+ALONG = 0.030  # a multiply-add along a row, where loads are the limit
+BOX_DOWN = 0.006  # a row of a box's shared sum
+BOX_ALONG = 0.030
+PRODUCT = 0.012  # a multiply-add across channels
+NUMPY = 1.3  # a result of the NumPy engine, on all its threads
+NUMPY_TAP = 0.4
+NUMPY_PRODUCT = 0.010  # a multiply-add of its matrix product across channels
+NUMPY_GATHER = 0.5  # a number of a patch
+
+# Importing llvmlite and linking the machine code, which NumPy does without, in seconds.
+START = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to compute a plan.
+
+    Parameters
+    ----------
+    engine, method : EngineName, MethodName
+    seconds : float
+        What it is estimated to take, on the machine that was measured.
+    how : str
+        The method's variant in words, where it has some.
+    """
+
+    engine: EngineName
+    method: MethodName
+    seconds: float
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who computes and how, with the reason in words and what else there was."""
+
+    engine: EngineName
+    method: MethodName
+    reason: str
+    options: tuple[Option, ...] = ()
+
+
+def options(
+    settled: ConvPlan, weights: NDArray[np.generic] | None, threads: int
+) -> tuple[Option, ...]:
+    """Return every way to compute a plan, the quickest first.
+
+    Parameters
+    ----------
+    settled : ConvPlan
+    weights : ndarray (F, kh, kw) or HWIO, or None
+        Without them, what depends on their values is left out.
+    threads : int
+        Of the cpu engine.
+    """
+    found = [Option(EngineName.NUMPY, MethodName.GEMM, _numpy(settled))]
+    if settled.per_channel:
+        found.append(Option(EngineName.CPU, MethodName.DIRECT, _direct(settled) / threads))
+        if weights is not None:
+            taps = np.asarray(weights, np.float64)
+            found += _separable(settled, taps, threads)
+    else:
+        if settled.kernel_shape[2] == 1:
+            found.append(Option(EngineName.CPU, MethodName.DIRECT, _direct(settled) / threads))
+        found.append(Option(EngineName.CPU, MethodName.GEMM, _products(settled) / threads))
+    return tuple(sorted(found, key=lambda option: option.seconds))
+
+
+def may_choose(option: Option, weights: NDArray[np.generic] | None) -> bool:
+    """Whether `auto` may take it: whole numbers must come out exact."""
+    return option.method is not MethodName.FFT or (
+        weights is not None and not whole(np.asarray(weights, np.float64))
+    )
+
+
+def choose(
+    settled: ConvPlan,
+    engine: EngineName = EngineName.AUTO,
+    method: MethodName = MethodName.AUTO,
+    *,
+    weights: NDArray[np.generic] | None = None,
+    threads: int = 1,
+    macs: int | None = None,
+) -> Choice:
+    """Choose the engine and the method for a plan.
+
+    Parameters
+    ----------
+    settled : ConvPlan
+    engine, method : EngineName, MethodName
+        `auto`, or a name, which is then kept to.
+    weights : ndarray, optional
+        Of the kernel: whether it is separable depends on them.
+    threads : int
+        How many the cpu engine would use.
+    macs : int, optional
+        Multiply-adds of all the work ahead, where this plan is only a part of it: what makes
+        loading a compiled engine worth it.
+
+    Raises
+    ------
+    EngineError
+        Where the method asked for cannot do the plan, or the engine does not have it; names what
+        can.
+    """
+    every = options(settled, weights, threads)
+    fitting = [
+        option
+        for option in every
+        if engine in (EngineName.AUTO, option.engine) and method in (MethodName.AUTO, option.method)
+    ]
+    if not fitting:
+        raise _refusal(every, engine, method, weights is not None)
+    allowed = [
+        option for option in fitting if method is option.method or may_choose(option, weights)
+    ]
+    # The NumPy engine is there at once; the other one has to be loaded, for all the work ahead.
+    share = (macs or settled.macs) / max(settled.macs, 1)
+    best = min(
+        allowed,
+        key=lambda option: option.seconds * share + START * (option.engine is EngineName.CPU),
+    )
+    return Choice(best.engine, best.method, _reason(best, allowed, engine, method), every)
+
+
+def _reason(best: Option, allowed: list[Option], engine: EngineName, method: MethodName) -> str:
+    if len(allowed) == 1:
+        asked = engine is not EngineName.AUTO or method is not MethodName.AUTO
+        return "as asked" if asked else "the only way"
+    if best.engine is EngineName.NUMPY and allowed[0] is not best:
+        return "done before the compiled engine is loaded"
+    return best.how or "the quickest by estimate"
+
+
+def _refusal(
+    every: tuple[Option, ...], engine: EngineName, method: MethodName, known: bool
+) -> EngineError:
+    able = sorted({option.method for option in every if engine in (EngineName.AUTO, option.engine)})
+    who = "" if engine is EngineName.AUTO else f" in the engine {engine}"
+    why = {
+        MethodName.DIRECT: "it filters each channel by itself",
+        MethodName.SEPARABLE: "the filters must be outer products, or sums of a few, each for "
+        "one channel",
+        MethodName.FFT: "it filters each channel by itself",
+        MethodName.GEMM: "it sums across channels",
+    }[method]
+    return EngineError(
+        f"the method {method} cannot do this{who}: {why}" if known else f"no {method}{who}",
+        f"use --method {' or '.join(able)}, or leave it out",
+    )
+
+
+def _sizes(settled: ConvPlan) -> tuple[float, float]:
+    """Return how many numbers are loaded and how many stored."""
+    n, oh, ow, oc = settled.output_shape
+    rows, cols = settled.rows, settled.cols
+    read = min(rows.o * min(rows.k, rows.s), rows.i) * min(cols.o * cols.s + cols.k, cols.i)
+    return float(n * read * settled.input_shape[3]), float(n * oh * ow * oc)
+
+
+def _direct(settled: ConvPlan) -> float:
+    loaded, stored = _sizes(settled)
+    kh, kw = settled.kernel_shape[:2]
+    if settled.filters == 1 and max(kh, kw) <= 7 and settled.per_channel:
+        # Every column of a row is summed, the strided ones are stored.
+        columns = min(settled.cols.s, 4)
+        return stored * columns * (FUSED + FUSED_TAP * kh * kw) * 1e-9
+    # With a stride of the rows, fewer rows of a tile share what is loaded.
+    tap = TAP * (1 if settled.rows.s == 1 else 1.6)
+    return (loaded * LOAD + stored * (kh * kw * tap + STORE)) * 1e-9
+
+
+def _separable(settled: ConvPlan, weights: NDArray[np.float64], threads: int) -> list[Option]:
+    loaded, stored = _sizes(settled)
+    kh, kw = settled.kernel_shape[:2]
+    base = loaded * LOAD + stored * STORE
+    engine, method = EngineName.CPU, MethodName.SEPARABLE
+    if constant(settled, weights):
+        some = max(round(kw**0.5), 1)
+        along = some + kw // some + kw % some
+        cost = stored * (BOX_DOWN * (kh + 40) + BOX_ALONG * along)
+        return [Option(engine, method, (base + cost) * 1e-9 / threads, "a box: shared sums")]
+    found = factors(weights)
+    if found is None:
+        return []
+    terms = found[0].shape[1]
+    down = loaded / settled.rows.s * settled.filters * kh * DOWN
+    cost = terms * (down + stored * (kw * ALONG + 0.2))
+    how = f"{kh} + {kw} multiplications instead of {kh * kw}"
+    if terms > 1:
+        how = f"rank {terms}: {terms} · ({kh} + {kw}) multiplications instead of {kh * kw}"
+    return [Option(engine, method, (base + cost) * 1e-9 / threads, how)]
+
+
+def _products(settled: ConvPlan) -> float:
+    loaded, stored = _sizes(settled)
+    kh, kw, inputs, outputs = settled.kernel_shape
+    each = outputs // settled.groups
+    wide = 32 * ceil(each / 32) if each > 16 else 16 if each > 8 else 12
+    macs = stored * kh * kw * inputs * wide / each
+    return (loaded * LOAD + macs * PRODUCT + stored * STORE) * 1e-9
+
+
+def _numpy(settled: ConvPlan) -> float:
+    _, stored = _sizes(settled)
+    kh, kw = settled.kernel_shape[:2]
+    if settled.per_channel:
+        patches = stored / settled.filters * kh * kw
+        return (stored * NUMPY + patches * NUMPY_TAP) * 1e-9
+    inputs = settled.kernel_shape[2]
+    windows = stored / settled.output_shape[3]
+    gathered = windows * kh * kw * inputs * settled.groups
+    return (
+        (gathered * NUMPY_GATHER + settled.macs * NUMPY_PRODUCT)
+        * 1e-9
+        * (1 if settled.groups < 8 else 4)
+    )
