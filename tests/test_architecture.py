@@ -18,7 +18,8 @@ SOURCE = Path(convtool.__file__).parent
 FLOORS = [
     {"errors", "terms", "version"},
     {"geometry"},
-    {"kernels", "engine", "images", "responses"},
+    {"kernels", "images", "responses"},
+    {"engine"},
     {"bank"},
     {"layer", "batch"},
     {"report"},

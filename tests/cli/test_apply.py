@@ -370,7 +370,7 @@ def test_json_has_the_keys_that_stay(here):
     assert 0 < values["clipped"] < 1
     codes = {note["code"] for note in record.pop("notes")}
     assert "negative-clipped" in codes
-    assert record.pop("reason").endswith("before Numba is loaded")
+    assert record.pop("reason").endswith("before the compiled engine is loaded")
     assert record == {
         "input": "a.png",
         "outputs": ["a.kernel.png"],
@@ -402,7 +402,7 @@ def test_the_block_for_people(here):
         "top 0, bottom 1, left 0, right 1; border zero\n            the odd row is at the bottom,",
         "dropped     nothing: every row and column is read",
         "engine      numpy, gemm",
-        "multiply-adds end before Numba is loaded",
+        "done before the compiled engine is loaded",
         "a.png → a.sobel.png  values ",
         "clipped",
         "note: outside the image counts as black, so the rim shows an edge",

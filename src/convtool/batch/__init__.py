@@ -17,6 +17,7 @@ from convtool.batch.model import (
     Skipped,
     Source,
     Target,
+    Verified,
 )
 from convtool.batch.prepare import prepare
 from convtool.batch.run import pretend, refuse_terminal, run
@@ -32,6 +33,7 @@ __all__ = [
     "Skipped",
     "Source",
     "Target",
+    "Verified",
     "expand",
     "prepare",
     "pretend",

@@ -39,6 +39,7 @@ class Request:
     format: str | None = None
     quality: int | None = None
     max_pixels: int = MAX_PIXELS
+    verify: bool = False
     kernel_files: tuple[Path, ...] = ()
     no_clobber: bool = False
     skip_existing: bool = False
@@ -138,6 +139,25 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """How far a result is from the reference engine's.
+
+    Parameters
+    ----------
+    error : float
+        The largest difference of two responses.
+    largest : float
+        The largest response, to compare it with.
+    pixels : float
+        The largest difference of two stored values.
+    """
+
+    error: float
+    largest: float
+    pixels: float
+
+
+@dataclass(frozen=True)
 class Done:
     """An input that was convolved and written."""
 
@@ -149,6 +169,7 @@ class Done:
     compute: float
     write: float
     notes: tuple[Note, ...]
+    verified: Verified | None = None
 
 
 @dataclass(frozen=True)

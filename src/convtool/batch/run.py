@@ -21,13 +21,25 @@ from convtool.batch.model import (
     Request,
     Skipped,
     Target,
+    Verified,
 )
 from convtool.batch.remarks import Outcome, remarks
 from convtool.errors import ConvtoolError, ImageError, UsageError
 from convtool.geometry import Border, Note, plan, size_text
 from convtool.images import Picture
 from convtool.responses import activate, combine
-from convtool.terms import AlphaMode, BorderMode, Combine, RangeMode
+from convtool.terms import (
+    AlphaMode,
+    BorderMode,
+    Combine,
+    Depth,
+    EngineName,
+    MethodName,
+    RangeMode,
+)
+
+# Values compared at a time: temporaries stay small.
+_BAND = 1 << 18
 
 
 def run(
@@ -89,12 +101,10 @@ def _do(request: Request, job: Job) -> Done:
     if picture.header != job.header:
         raise ImageError("the file has changed while it was being worked on")
     have_read = perf_counter()
-    # Responses beyond float32 are infinite, which the report counts; NumPy need not warn as well.
-    with np.errstate(all="ignore"):
-        colour, alpha = respond(request, job, picture)
-    pixels, opacity, clipped = _pixels(job, picture, colour, alpha)
-    outcome = Outcome(*images.summary(colour), clipped)
+    pixels, opacity, outcome = compute(request, job, picture)
     have_computed = perf_counter()
+    verified = verify(request, job, picture, pixels) if request.verify else None
+    begun_to_write = perf_counter()
     losses: tuple[str, ...] = ()
     merged = False
     for target in job.targets:
@@ -122,12 +132,119 @@ def _do(request: Request, job: Job) -> Done:
         job,
         outcome.minimum,
         outcome.maximum,
-        clipped.share,
+        outcome.clipped.share,
         have_read - started,
         have_computed - have_read,
-        perf_counter() - have_computed,
+        perf_counter() - begun_to_write,
         notes,
+        verified,
     )
+
+
+def compute(
+    request: Request, job: Job, picture: Picture
+) -> tuple[NDArray[np.generic], NDArray[np.generic] | None, Outcome]:
+    """Compute the pixels of one picture.
+
+    Returns
+    -------
+    pixels : ndarray (N, OH, OW, channels)
+        As the format stores them, alpha left out.
+    opacity : ndarray (N, OH, OW, 1 or parts) or None
+    outcome : Outcome
+        What the responses were.
+    """
+    finish = _finish(request, job, picture)
+    if finish is not None:
+        colour, kept = _colour_and_kept(job, picture)
+        pixels, summary = engine.finished(
+            colour,
+            request.kernel.weights,
+            job.plan,
+            job.choice,
+            finish,
+            threads=request.threads,
+        )
+        assert summary is not None
+        count = max(summary.values, 1)
+        clipped = images.Clipped(summary.below / count, summary.above / count, summary.nan / count)
+        outcome = Outcome(summary.least, summary.greatest, summary.others, clipped)
+        alpha = _alpha(kept, job, 1) if kept is not None and job.has_alpha else None
+        return pixels, _opacity(job, picture, alpha), outcome
+    # Responses beyond float32 are infinite, which the report counts; NumPy need not warn as well.
+    with np.errstate(all="ignore"):
+        responses, alpha = respond(request, job, picture)
+    pixels, clipped = _pixels(job, picture, responses)
+    return (
+        pixels,
+        _opacity(job, picture, alpha),
+        Outcome(*images.summary(responses), clipped),
+    )
+
+
+def _finish(request: Request, job: Job, picture: Picture) -> engine.Finish | None:
+    """Return what the cpu engine does with its sums, where it can do all of it as it stores them.
+
+    Not where the colour is freed of its alpha, where all responses must be seen before the first
+    is stored, or where filters across channels are combined.
+    """
+    across = job.combine is not Combine.EACH and not job.plan.per_channel
+    if (
+        job.choice.engine is not EngineName.CPU
+        or job.alpha in (AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
+        or job.range is RangeMode.STRETCH
+        or job.combine is Combine.GRID
+        or across
+    ):
+        return None
+    bias = request.kernel.bias if request.bias is None else request.bias
+    full_in = _full(picture)
+    return engine.Finish(
+        bias=None if bias is None else np.resize(np.asarray(bias, np.float32), job.plan.filters),
+        activation=request.activation,
+        combine=job.combine,
+        range=job.range,
+        full_in=full_in,
+        full_out=_full_out(job, picture),
+        dtype=_DTYPES[job.depth],
+        summarise=True,
+    )
+
+
+_DTYPES = {Depth.EIGHT: "uint8", Depth.SIXTEEN: "uint16", Depth.FLOAT: "float32"}
+
+
+def verify(request: Request, job: Job, picture: Picture, pixels: NDArray[np.generic]) -> Verified:
+    """Compute a picture again with the reference engine, and compare.
+
+    Returns
+    -------
+    Verified
+        The largest difference of the responses, and of the pixels.
+    """
+    reference = replace(
+        job, choice=replace(job.choice, engine=EngineName.NUMPY, method=MethodName.GEMM)
+    )
+    with np.errstate(all="ignore"):
+        found, _ = respond(request, job, picture)
+        expected, _ = respond(request, reference, picture)
+        error = _difference(found, expected)
+        largest = float(np.max(np.abs(expected), initial=0, where=np.isfinite(expected)))
+    again, _ = _pixels(job, picture, expected)
+    return Verified(error, largest, _difference(pixels, again))
+
+
+def _difference(found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
+    """Return the largest difference; infinity where only one of two is a finite number."""
+    greatest = 0.0
+    left, right = found.reshape(-1), expected.reshape(-1)
+    for start in range(0, left.size, _BAND):
+        a = left[start : start + _BAND].astype(np.float64)
+        b = right[start : start + _BAND].astype(np.float64)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        gap = np.where(same, 0.0, np.abs(a - b))
+        greatest = max(greatest, float(np.nan_to_num(gap, nan=np.inf).max(initial=0)))
+    return greatest
 
 
 def respond(
@@ -142,15 +259,10 @@ def respond(
     alpha : ndarray (N, OH, OW, 1 or parts) or None
         Likewise, where the result has an alpha channel; one for each image that is written.
     """
-    pixels, full = picture.pixels, _full(picture)
+    full = _full(picture)
     kernel, settled = request.kernel, job.plan
-    kept: NDArray[np.float32] | None = None
-    if job.alpha in (AlphaMode.KEEP, AlphaMode.DROP):
-        if job.alpha is AlphaMode.KEEP:
-            centres = (np.array(settled.rows.centres), np.array(settled.cols.centres))
-            kept = images.sample(pixels[..., -1:], *centres).astype(np.float32)
-        pixels = pixels[..., :-1]
-    elif job.alpha is AlphaMode.PREMULTIPLY:
+    pixels, kept = _colour_and_kept(job, picture)
+    if job.alpha is AlphaMode.PREMULTIPLY:
         opacity = pixels[..., -1:].astype(np.float32)
         colour = images.premultiply(pixels[..., :-1].astype(np.float32), opacity, full)
         pixels = np.concatenate([colour, opacity], axis=3)
@@ -175,6 +287,20 @@ def respond(
     return combine(y, job.combine), alpha
 
 
+def _colour_and_kept(
+    job: Job, picture: Picture
+) -> tuple[NDArray[np.generic], NDArray[np.float32] | None]:
+    """Take alpha away where it is not convolved; kept, it is read at the windows' centres."""
+    pixels, settled = picture.pixels, job.plan
+    kept: NDArray[np.float32] | None = None
+    if job.alpha is AlphaMode.KEEP:
+        centres = (np.array(settled.rows.centres), np.array(settled.cols.centres))
+        kept = images.sample(pixels[..., -1:], *centres).astype(np.float32)
+    if job.alpha in (AlphaMode.KEEP, AlphaMode.DROP):
+        pixels = pixels[..., :-1]
+    return pixels, kept
+
+
 def _alpha(kept: NDArray[np.float32], job: Job, filters: int) -> NDArray[np.float32]:
     """Give every image its alpha, of the planes (N, OH, OW, 1 or F) that the filters have."""
     if job.combine is Combine.GRID:
@@ -195,17 +321,27 @@ def _biased(y: NDArray[np.float32], request: Request) -> NDArray[np.float32]:
 
 
 def _pixels(
-    job: Job, picture: Picture, colour: NDArray[np.float32], alpha: NDArray[np.float32] | None
-) -> tuple[NDArray[np.generic], NDArray[np.generic] | None, images.Clipped]:
-    """Turn responses into what the format stores; alpha is only ever clipped."""
-    full_in = _full(picture)
-    raw_units = job.format.name == "NPY" or job.range is RangeMode.RAW
-    full_out = full_in if raw_units else images.full_scale(job.depth)
-    pixels, clipped = images.to_pixels(colour, job.range, job.depth, full_in, full_out)
+    job: Job, picture: Picture, responses: NDArray[np.float32]
+) -> tuple[NDArray[np.generic], images.Clipped]:
+    """Turn responses into what the format stores."""
+    return images.to_pixels(
+        responses, job.range, job.depth, _full(picture), _full_out(job, picture)
+    )
+
+
+def _opacity(
+    job: Job, picture: Picture, alpha: NDArray[np.float32] | None
+) -> NDArray[np.generic] | None:
+    """Turn alpha into what the format stores; it is only ever clipped."""
     if alpha is None:
-        return pixels, None, clipped
-    opacity, _ = images.to_pixels(alpha, RangeMode.CLIP, job.depth, full_in, full_out)
-    return pixels, opacity, clipped
+        return None
+    full_out = _full_out(job, picture)
+    return images.to_pixels(alpha, RangeMode.CLIP, job.depth, _full(picture), full_out)[0]
+
+
+def _full_out(job: Job, picture: Picture) -> float:
+    raw_units = job.format.name == "NPY" or job.range is RangeMode.RAW
+    return _full(picture) if raw_units else images.full_scale(job.depth)
 
 
 def _full(picture: Picture) -> float:

@@ -202,7 +202,9 @@ def apply(
     ] = "auto",
     method: Annotated[
         str,
-        typer.Option(metavar="NAME", help="How: auto, direct, gemm.", rich_help_panel=RUN),
+        typer.Option(
+            metavar="NAME", help="How: auto, direct, separable, gemm, fft.", rich_help_panel=RUN
+        ),
     ] = "auto",
     threads: Annotated[
         int | None,
@@ -213,6 +215,14 @@ def apply(
             show_default="all cores",
         ),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Compute again with the reference engine; print the largest error.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -230,6 +240,15 @@ def apply(
         bool,
         typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel=RUN),
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            help="Say what the other engines and methods would have cost.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Convolve images and write the results, with a report of shapes, padding and values.
@@ -241,6 +260,8 @@ def apply(
             "no kernel is given", "use --kernel sobel, for example; see 'convtool kernels list'"
         )
     spec = options.geometry(stride, padding, dilation, groups, border, flip)
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other")
     if no_clobber and skip_existing:
         raise UsageError("--no-clobber and --skip-existing exclude each other")
 
@@ -265,6 +286,7 @@ def apply(
         format=format,
         quality=quality,
         max_pixels=max_pixels,
+        verify=verify,
         kernel_files=bank.files_of(kernel),
         no_clobber=no_clobber,
         skip_existing=skip_existing,
@@ -278,7 +300,13 @@ def apply(
         for target in job.targets
     )
     report = events.Report(
-        request, len(prepared), quiet=quiet, as_json=json, to_stderr=to_stdout, dry_run=dry_run
+        request,
+        len(prepared),
+        quiet=quiet,
+        verbose=verbose,
+        as_json=json,
+        to_stderr=to_stdout,
+        dry_run=dry_run,
     )
     if to_stdout and not dry_run:
         batch.refuse_terminal()

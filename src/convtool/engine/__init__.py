@@ -14,18 +14,27 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from convtool.engine import planner
 from convtool.engine.cores import cores
 from convtool.engine.finish import Finish, Summary
-from convtool.engine.planner import Choice
+from convtool.engine.planner import METHODS, Choice
 from convtool.errors import ArrayError, UsageError
 from convtool.geometry import Border, ConvPlan, ConvSpec, PaddingLike, PairLike, choice, plan
 from convtool.terms import Combine, EngineName, MethodName, RangeMode
 
 Real = TypeVar("Real", np.float32, np.float64)
 
-# Which methods each engine has. NumPy's is the reference: patches and one matrix product.
-METHODS = {
-    EngineName.NUMPY: (MethodName.GEMM,),
-    EngineName.CPU: (MethodName.DIRECT, MethodName.SEPARABLE, MethodName.GEMM),
-}
+__all__ = [
+    "METHODS",
+    "Choice",
+    "Finish",
+    "Summary",
+    "check_threads",
+    "choose",
+    "conv2d",
+    "convolve",
+    "filter_bias",
+    "finished",
+    "real_array",
+    "saturate",
+]
 
 
 def choose(

@@ -14,6 +14,9 @@ Doubles = NDArray[np.float64]
 # rounding the weights to float32 leaves.
 REST = 3e-8
 
+# Larger numbers are no weights of which sums stay exact.
+WHOLE_BELOW = 2.0**24
+
 # The terms of a low rank may cancel one another, which costs accuracy: together they may be so
 # many times as large as the kernel.
 CANCEL = 2.0
@@ -67,6 +70,8 @@ def constant(settled: ConvPlan, weights: Doubles) -> bool:
 
 def whole(weights: Doubles) -> bool:
     """Whether the weights are whole numbers over a power of two, which float32 sums exactly."""
+    if np.abs(weights).max(initial=0) >= WHOLE_BELOW:
+        return False
     return bool((weights * 2.0**16 == np.rint(weights * 2.0**16)).all())
 
 

@@ -1,12 +1,14 @@
 """What becomes of a sum before it is stored: the end of every convolution, in any engine."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.terms import Activation, Combine, RangeMode
+from convtool.images.ranges import summary, to_pixels
+from convtool.responses import activate, combine
+from convtool.terms import Activation, Combine, Depth, RangeMode
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,21 @@ class Finish:
     dtype: str = "float32"
     summarise: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing becomes of one filter's sums but rounding and saturation."""
+        limited = RangeMode.RAW if self.dtype == "float32" else RangeMode.CLIP
+        return (
+            self.bias is None
+            and self.activation is Activation.NONE
+            and self.range is limited
+            and self.full_in == self.full_out
+            and not self.summarise
+        )
 
-class Summary(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Summary:
     """What the responses were, before the range.
 
     Parameters
@@ -63,3 +78,59 @@ class Summary(NamedTuple):
     above: int
     nan: int
     values: int
+
+    def __add__(self, other: "Summary") -> "Summary":
+        """Sum up two parts of an image."""
+        least = [part.least for part in (self, other) if part.least is not None]
+        greatest = [part.greatest for part in (self, other) if part.greatest is not None]
+        return Summary(
+            min(least, default=None),
+            max(greatest, default=None),
+            self.others + other.others,
+            self.below + other.below,
+            self.above + other.above,
+            self.nan + other.nan,
+            self.values + other.values,
+        )
+
+
+_DEPTHS = {"uint8": Depth.EIGHT, "uint16": Depth.SIXTEEN, "float32": Depth.FLOAT}
+
+
+def apply(
+    sums: NDArray[np.float32], finish: Finish, filters: int
+) -> tuple[NDArray[Any], Summary | None]:
+    """Finish sums with NumPy: the plain way, which judges the others.
+
+    Parameters
+    ----------
+    sums : ndarray (N, H, W, K·F)
+        Of F filters on each of K channels.
+    finish : Finish
+    filters : int
+        F.
+
+    Returns
+    -------
+    results : ndarray (N, H, W, K·F), or (N, H, W, K) where filters are combined
+    summary : Summary or None
+    """
+    y = sums.reshape(*sums.shape[:3], -1, filters)
+    if finish.bias is not None:
+        y = y + finish.bias
+    responses = combine(activate(y, finish.activation), finish.combine)
+    depth = _DEPTHS[finish.dtype]
+    results, clipped = to_pixels(responses, finish.range, depth, finish.full_in, finish.full_out)
+    if not finish.summarise:
+        return results, None
+    size = responses.size
+    least, greatest, others = summary(responses)
+    return results, Summary(
+        least,
+        greatest,
+        others,
+        below=round(clipped.below * size),
+        above=round(clipped.above * size),
+        nan=round(clipped.nan * size),
+        values=size,
+    )

@@ -17,6 +17,12 @@ from convtool.errors import EngineError
 from convtool.geometry import ConvPlan
 from convtool.terms import EngineName, MethodName
 
+# Which methods each engine has. NumPy's is the reference: patches and one matrix product.
+METHODS = {
+    EngineName.NUMPY: (MethodName.GEMM,),
+    EngineName.CPU: (MethodName.DIRECT, MethodName.SEPARABLE, MethodName.GEMM),
+}
+
 # What things take on one core of the machine that was measured (2.5 GHz, vectors of 16 float32),
 # in nanoseconds for each number.
 LOAD = 0.20  # a pixel's channel, converted into a line
@@ -162,6 +168,12 @@ def _reason(best: Option, allowed: list[Option], engine: EngineName, method: Met
 def _refusal(
     every: tuple[Option, ...], engine: EngineName, method: MethodName, known: bool
 ) -> EngineError:
+    if engine is not EngineName.AUTO and method not in METHODS[engine]:
+        return EngineError(
+            f"the engine {engine} does not have the method {method}, only "
+            f"{', '.join(METHODS[engine])}",
+            "leave one of the two out",
+        )
     able = sorted({option.method for option in every if engine in (EngineName.AUTO, option.engine)})
     who = "" if engine is EngineName.AUTO else f" in the engine {engine}"
     why = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from convtool.batch import Done, Event, Failed, Job, LeftOut, Planned, Request, Skipped
+from convtool.batch import Done, Event, Failed, Job, LeftOut, Planned, Request, Skipped, Verified
 from convtool.geometry import Note, size_text
 from convtool.report.lines import BAD, DIM, GOOD, Line, emit, entry
 from convtool.report.plans import (
@@ -22,6 +22,9 @@ from convtool.report.plans import (
 from convtool.terms import Combine, RangeMode
 
 ARROW = " → "
+
+# Responses that lie within so much of the largest one differ by no more than rounding.
+TOLERANCE = 1e-4
 
 
 class Report:
@@ -37,6 +40,8 @@ class Report:
         How many inputs there are.
     quiet : bool
         Print errors only.
+    verbose : bool
+        Say what the other engines and methods would have cost.
     as_json : bool
         Print one object for each input.
     to_stderr : bool
@@ -51,6 +56,7 @@ class Report:
         inputs: int,
         *,
         quiet: bool,
+        verbose: bool = False,
         as_json: bool,
         to_stderr: bool,
         dry_run: bool,
@@ -58,6 +64,7 @@ class Report:
         self.request = request
         self.inputs = inputs
         self.quiet = quiet
+        self.verbose = verbose
         self.as_json = as_json
         self.stream = sys.stderr if to_stderr else sys.stdout
         self.dry_run = dry_run
@@ -89,7 +96,7 @@ class Report:
 
     def _print(self, event: Event) -> None:
         if self.as_json:
-            record = event_json(self.request, event)
+            record = event_json(self.request, event, verbose=self.verbose)
             self.stream.write(json.dumps(record) + "\n")
             self.stream.flush()
         if isinstance(event, Failed):
@@ -105,11 +112,15 @@ class Report:
         job = event.job
         notes = job.notes if isinstance(event, Planned) else event.notes
         lines = plan_lines(self.request, job)
+        if self.verbose:
+            lines += option_lines(job)
         if lines == self._shown:
             lines = []
         else:
             self._shown = lines.copy()
         lines.append(image_line(event))
+        if isinstance(event, Done) and event.verified:
+            lines.append(verified_line(event.verified))
         return lines + note_lines(self._new(notes))
 
     def _new(self, notes: tuple[Note, ...]) -> tuple[Note, ...]:
@@ -228,6 +239,34 @@ def plan_lines(request: Request, job: Job) -> list[Line]:
     return lines
 
 
+def option_lines(job: Job) -> list[Line]:
+    """Say what every way to compute the plan would cost, by estimate; the one taken has a star."""
+    chosen = (job.choice.engine, job.choice.method)
+    return [
+        entry(
+            "" if number else "estimates",
+            f"{'*' if (option.engine, option.method) == chosen else ' '} "
+            f"{option.engine}, {option.method}",
+            (f"   {seconds_text(option.seconds)}", GOOD),
+            (f"   {option.how}" if option.how else "", DIM),
+        )
+        for number, option in enumerate(job.choice.options)
+    ]
+
+
+def verified_line(verified: Verified) -> Line:
+    """Say how far a result is from the reference engine's."""
+    pixels = "every stored value equal"
+    if verified.pixels:
+        pixels = f"stored values differ by at most {verified.pixels:.3g}"
+    good = verified.error <= TOLERANCE * max(verified.largest, 1e-30)
+    return entry(
+        "verified",
+        f"largest error {verified.error:.3g} of values up to {verified.largest:.6g}, {pixels}",
+        ("" if good else "   beyond rounding", BAD),
+    )
+
+
 def combined(how: Combine, filters: int) -> str:
     """Say what becomes of the responses of several filters."""
     if how is Combine.EACH:
@@ -299,7 +338,7 @@ def failure_line(event: Failed) -> Line:
     return line
 
 
-def event_json(request: Request, event: Event) -> dict[str, object]:
+def event_json(request: Request, event: Event, *, verbose: bool = False) -> dict[str, object]:
     """Return the object that `--json` prints for one input."""
     if isinstance(event, Failed):
         return {
@@ -330,7 +369,23 @@ def event_json(request: Request, event: Event) -> dict[str, object]:
         "method": job.choice.method,
         "reason": job.choice.reason,
     }
+    if verbose:
+        record["estimates"] = [
+            {
+                "engine": option.engine,
+                "method": option.method,
+                "seconds": option.seconds,
+                "how": option.how,
+            }
+            for option in job.choice.options
+        ]
     if isinstance(event, Done):
+        if event.verified:
+            record["verified"] = {
+                "error": event.verified.error,
+                "largest": event.verified.largest,
+                "pixels": event.verified.pixels,
+            }
         record["values"] = {
             "min": event.minimum,
             "max": event.maximum,

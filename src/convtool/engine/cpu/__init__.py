@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from convtool.engine.cores import cores
 from convtool.engine.cpu import fused, walk, work
 from convtool.engine.cpu.methods import RECIPES
-from convtool.engine.cpu.walk import Piece
+from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
 from convtool.terms import Combine, MethodName
@@ -42,45 +42,42 @@ def convolve(
     if out is None:
         out = np.empty((*settled.output_shape[:3], channels), finish.dtype)
     count = min(threads or cores(), cores())
-    pieces: list[Piece] = []
-    rest = [(0, settled.cols.o)]
     if method is MethodName.DIRECT:
-        inside = fused.columns(x, weights, settled, finish)
-        if inside is not None:
-            pieces.append(fused.piece(x, weights, settled, finish, out, inside, count))
-            rest = [(0, inside[0]), (inside[1], settled.cols.o)]
-    for columns in rest:
-        if columns[0] < columns[1]:
-            recipe = RECIPES[method](settled, weights)
-            assert recipe is not None, f"{method} was chosen where it does not apply"
-            pieces.append(walk.piece(x, settled, finish, out, recipe, columns, count))
-    _run(pieces, count)
-    return out, _summary(pieces, out.size) if finish.summarise else None
+        columns = fused.inside(x, weights, settled, finish)
+        if columns is not None:
+            return out, _small(x, weights, settled, finish, out, columns, count)
+    recipe = RECIPES[method](settled, weights)
+    assert recipe is not None, f"{method} was chosen where it does not apply"
+    piece = walk.piece(x, settled, finish, out, recipe, (0, settled.cols.o), count)
+    _run(piece, count)
+    return out, piece.summary() if finish.summarise else None
 
 
-def _run(pieces: list[Piece], threads: int) -> None:
-    """Do the items of all pieces, each thread with scratch memory of its own."""
-    items = [(piece.function, piece.job, item) for piece in pieces for item in range(piece.items)]
-    size = max(piece.scratch for piece in pieces)
-    with work.scratch(size, min(threads, len(items))) as starts:
+def _small(
+    x: NDArray[Any],
+    weights: NDArray[np.float64],
+    settled: ConvPlan,
+    finish: Finish,
+    out: NDArray[Any],
+    columns: tuple[int, int],
+    threads: int,
+) -> Summary | None:
+    """Compute the inside by machine code, and the columns at the ends by NumPy."""
+    piece = fused.piece(x, weights, settled, finish, out, columns, threads)
+    _run(piece, threads)
+    whole = piece.summary() if finish.summarise else None
+    for ends in ((0, columns[0]), (columns[1], settled.cols.o)):
+        if ends[0] < ends[1]:
+            part = fused.rim(x, weights, settled, finish, out, ends)
+            whole = whole + part if whole is not None and part is not None else None
+    return whole
 
-        def do(number: int, thread: int) -> None:
-            function, job, item = items[number]
-            function(job, item, starts[thread])
 
-        work.share(len(items), threads, do)
+def _run(piece: Piece, threads: int) -> None:
+    """Do the items of a piece, each thread with scratch memory of its own."""
+    with work.scratch(piece.scratch, min(threads, piece.items)) as starts:
 
+        def do(item: int, thread: int) -> None:
+            piece.function(piece.job, item, starts[thread])
 
-def _summary(pieces: list[Piece], values: int) -> Summary:
-    parts = np.concatenate([piece.summaries for piece in pieces])
-    least, greatest = parts["least"].min(), parts["greatest"].max()
-    none = least > greatest
-    return Summary(
-        None if none else float(least),
-        None if none else float(greatest),
-        others=int(parts["others"].sum()),
-        below=int(parts["below"].sum()),
-        above=int(parts["above"].sum()),
-        nan=int(parts["nan"].sum()),
-        values=values,
-    )
+        work.share(piece.items, threads, do)

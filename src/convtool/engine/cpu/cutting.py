@@ -1,5 +1,6 @@
 """How the work is cut, and where rows and columns are found."""
 
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,24 @@ from convtool.geometry import Axis, Border
 ITEMS = 4
 
 
-def row_step(axis: Axis) -> tuple[int, int]:
-    """Return how the rows of the output are visited: every n-th together, and their stride then.
+def row_step(axis: Axis) -> tuple[int, int, int]:
+    """Return how the rows of the output are visited.
 
     Output row i reads rows i·s + a·d. Of the rows that lie n = d / gcd(s, d) apart, the m-th reads
     rows d·(m·s / gcd(s, d) + a) beyond the first: a dilation no more.
+
+    Returns
+    -------
+    residues : int
+        n: every so many rows are visited together.
+    step : int
+        How many lines lie between the windows of the m-th row and the next.
+    passed_over : int
+        How many rows between two windows are in neither.
     """
-    common = int(np.gcd(axis.s, axis.d))
-    return axis.d // common, axis.s // common
+    common = gcd(axis.s, axis.d)
+    step = axis.s // common if axis.o > 1 else 1
+    return axis.d // common, min(step, axis.k), max(step - axis.k, 0)
 
 
 def tap_offsets(axis: Axis, phases: int, phase_length: int, channels: int) -> NDArray[np.int64]:

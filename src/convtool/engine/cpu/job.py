@@ -25,7 +25,8 @@ JOB = np.dtype(
         ("before", WHOLE),
         ("fill", np.float32),
         # The output, and how its rows are visited: every `residues`-th together, so that a
-        # dilation of the rows vanishes, at the stride that is left.
+        # dilation of the rows vanishes. `step` lines further on begins the next row's window; a
+        # stride beyond the kernel passes over rows between them, which are not loaded.
         ("out", ADDRESS),
         ("out_rows", WHOLE),
         ("out_columns", WHOLE),
@@ -34,6 +35,7 @@ JOB = np.dtype(
         ("row_dilation", WHOLE),
         ("residues", WHOLE),
         ("step", WHOLE),
+        ("passed_over", WHOLE),
         ("kernel_rows", WHOLE),
         # Lines: rows in float32 with their border, each split into phases: place m of phase p is
         # column m·phases + p, counted from the strip's first window. A window reaches over so
@@ -110,14 +112,17 @@ TAPS = np.dtype(
     align=True,
 )
 
-# What `fused` needs, beside a job of one filter.
+# What `fused` needs: beside weights (filters, kernel rows, kernel columns), the numbers for the
+# end of a sum, and for each item vectors of the least and greatest response and of how many are
+# clipped.
 FUSED = np.dtype(
     [
         ("offsets", ADDRESS),
         ("weights", ADDRESS),
         ("fill_row", ADDRESS),
-        ("bias", np.float32),
-        ("full", np.float32),
+        ("end", ADDRESS),
+        ("summaries", ADDRESS),
+        ("summary_bytes", WHOLE),
     ],
     align=True,
 )

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from convtool.engine.cpu.job import JOB
 from convtool.engine.cpu.source.memory import (
@@ -16,77 +17,112 @@ from convtool.engine.cpu.source.memory import (
     numbers,
     record_at,
 )
+from convtool.engine.cpu.source.simd import Emitter
 
 job_at = record_at(JOB)
 
 
-@njit(**PART)
-def _spread(source, first, step, count, channels, line):
-    """Convert `count` pixels, every `step`-th. LLVM vectorises where it knows the numbers."""
-    if step == 1:
-        for j in range(count * channels):
-            line[j] = source[first * channels + j]
-    elif step == 2 and channels == 1:
-        for m in range(count):
-            line[m] = source[first + m * 2]
-    elif step == 2 and channels == 3:
-        for m in range(count):
-            for c in range(3):
-                line[m * 3 + c] = source[(first + m * 2) * 3 + c]
-    else:
-        for m in range(count):
-            for c in range(channels):
-                line[m * channels + c] = source[(first + m * step) * channels + c]
+def contiguous(dtype: str, lanes: int) -> Any:
+    """Return the emitted conversion of `count` pixels' numbers that lie side by side."""
+
+    @intrinsic
+    def convert(typingctx: Any, *arguments: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            source, line, count = cgutils.unpack_tuple(builder, args[0])
+            for width in (lanes, 1):
+                e = Emitter(builder, width)
+                start = e.number(0)
+                if width == 1:  # what is left after whole vectors
+                    start = builder.and_(count, e.number(-lanes))
+                pixels = e.at(e.pixels(source, dtype), start)
+                target = e.at(e.floats(line), start)
+                with e.loop(builder.and_(builder.sub(count, start), e.number(-width)), width) as j:
+                    e.store(e.widen(pixels, j), target, j)
+            return context.get_dummy_value()
+
+        return types.void(types.StarArgTuple((ADDRESS, ADDRESS, COUNT))), codegen
+
+    return convert
 
 
-def unit(dtype: str) -> tuple[Any, Any]:
+def every(dtype: str) -> Any:
+    """Return the conversion of `count` pixels, every `step`-th."""
+    pixels = at(types.float32 if dtype == "float32" else getattr(types, dtype))
+
+    @njit(**PART)
+    def convert(source_address, line_address, step, count, channels):
+        source, line = pixels(source_address), floats(line_address)
+        if step == 2 and channels == 1:  # LLVM vectorises where it knows the numbers
+            for m in range(count):
+                line[m] = source[m * 2]
+        elif step == 2 and channels == 3:
+            for m in range(count):
+                for c in range(3):
+                    line[m * 3 + c] = source[m * 6 + c]
+        else:
+            for m in range(count):
+                for c in range(channels):
+                    line[m * channels + c] = source[m * step * channels + c]
+
+    return convert
+
+
+def unit(dtype: str, split: int, lanes: int) -> tuple[Any, Any]:
     """Return the unit (job, row, first column, columns, line) for pixels of `dtype`.
 
     The row's address is 0 where the border is a constant.
+
+    Parameters
+    ----------
+    dtype : str
+    split : int
+        0 where lines have one phase.
+    lanes : int
+        Float32 in a vector.
     """
-    pixels = at(numba.from_dtype(np.dtype(dtype)))
-    widen = np.float32
+    pixels = at(types.float32 if dtype == "float32" else getattr(types, dtype))
+    item_bytes = np.dtype(dtype).itemsize
+    whole = contiguous(dtype, lanes)
+    strided = every(dtype)
 
     def load(address, row, first_column, columns, line_address):
         job = job_at(address)
         phases, channels, width, before = job.phases, job.channels, job.width, job.before
-        sources, source, fill = numbers(job.columns), pixels(row), widen(job.fill)
+        sources, source, fill = numbers(job.columns), pixels(row), job.fill
         places = (columns - 1) * job.column_stride // phases + job.reach + 1
         for phase in range(phases):
-            line = floats(line_address + np.uintp(phase * job.phase_length * 4))
+            line = floats(line_address)
             base = first_column * job.column_stride + phase
             # Places start … stop - 1 lie in the image.
             start, stop = 0, 0
             if row != 0:
-                if base < before:
-                    start = (before - base + phases - 1) // phases
-                    if start > places:
-                        start = places
-                stop = places
-                if before + width - base <= 0:
-                    stop = start
-                elif (before + width - base + phases - 1) // phases < stop:
-                    stop = (before + width - base + phases - 1) // phases
-                if stop < start:
-                    stop = start
-                inside = floats(
-                    line_address + np.uintp((phase * job.phase_length + start * channels) * 4)
-                )
-                first = base + start * phases - before
-                _spread(source, first, phases, stop - start, channels, inside)
-            for side in range(2):
-                here, end = stop, places
-                if side == 0:
-                    here, end = 0, start
-                while here < end and base + here * phases < job.padded_width:
-                    pixel = np.int64(-1)
-                    if row != 0:
-                        pixel = sources[base + here * phases]
-                    for c in range(channels):
-                        if pixel < 0:
-                            line[here * channels + c] = fill
-                        else:
-                            line[here * channels + c] = source[pixel * channels + c]
-                    here += 1
+                start = -((base - before) // phases)
+                stop = (before + width - base + phases - 1) // phases
+                start = 0 if start < 0 else places if start > places else start
+                stop = start if stop < start else places if stop > places else stop
+                pixel = (base + start * phases - before) * channels
+                place = line_address + np.uintp(start * channels * 4)
+                count = stop - start
+                if split:
+                    strided(row + np.uintp(pixel * item_bytes), place, phases, count, channels)
+                else:
+                    whole(row + np.uintp(pixel * item_bytes), place, count * channels)
+            here = 0
+            while here < places:
+                if here == start:
+                    here = stop
+                column = base + here * phases
+                if here >= places or column >= job.padded_width:
+                    break
+                pixel = np.int64(-1)
+                if row != 0:
+                    pixel = sources[column]
+                for c in range(channels):
+                    value = fill
+                    if pixel >= 0:
+                        value = np.float32(source[pixel * channels + c])
+                    line[here * channels + c] = value
+                here += 1
+            line_address += np.uintp(job.phase_length * 4)
 
     return types.void(ADDRESS, ADDRESS, COUNT, COUNT, ADDRESS), load

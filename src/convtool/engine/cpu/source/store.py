@@ -6,9 +6,10 @@ All of it happens to one row of sums while it is in the first cache.
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from convtool.engine.cpu.job import JOB, SUMMARY
 from convtool.engine.cpu.source.memory import (
@@ -19,6 +20,7 @@ from convtool.engine.cpu.source.memory import (
     floats,
     record_at,
 )
+from convtool.engine.cpu.source.simd import Emitter
 
 job_at = record_at(JOB)
 summary_at = record_at(SUMMARY)
@@ -133,44 +135,64 @@ def _count_clipped(y, count, whole, job, summary):
     summary.nan += nan
 
 
-def unit(dtype: str) -> tuple[Any, Any]:
-    """Return the unit (job, item, sums, place, columns, scratch) for results of `dtype`."""
-    kind = numba.from_dtype(np.dtype(dtype))
-    results = at(kind)
-    whole = dtype != "float32"
+def contiguous(dtype: str, lanes: int) -> Any:
+    """Return the emitted storing of `count` sums, rounded and limited where they become whole."""
 
-    @njit(**PART)
-    def put(y, count, clip, full, result):
-        if whole:
-            for j in range(count):
-                v = y[j]
-                v = v if v > NOTHING else NOTHING  # NaN is not above 0, and becomes 0
-                v = v if v < full else full
-                result[j] = kind(np.int32(np.rint(v)))
-        elif clip:
-            for j in range(count):
-                v = y[j]
-                v = v if v > NOTHING else NOTHING
-                result[j] = v if v < full else full
-        else:
-            for j in range(count):
-                result[j] = y[j]
+    @intrinsic
+    def put(typingctx: Any, *arguments: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            source, place, count, full = cgutils.unpack_tuple(builder, args[0])
+            for width in (lanes, 1):
+                e = Emitter(builder, width)
+                start = e.number(0)
+                if width == 1:  # what is left after whole vectors
+                    start = builder.and_(count, e.number(-lanes))
+                values = e.at(e.floats(source), start)
+                target = e.at(e.pixels(place, dtype), start)
+                with e.loop(builder.and_(builder.sub(count, start), e.number(-width)), width) as j:
+                    e.narrow(e.load(values, j), full, target, j)
+            return context.get_dummy_value()
+
+        kinds = (ADDRESS, ADDRESS, COUNT, types.float32)
+        return types.void(types.StarArgTuple(kinds)), codegen
+
+    return put
+
+
+def unit(dtype: str, plain: int, lanes: int) -> tuple[Any, Any]:
+    """Return the unit (job, item, sums, place, columns, scratch) for results of `dtype`.
+
+    Parameters
+    ----------
+    dtype : str
+    plain : int
+        1 where nothing becomes of the sums but rounding and saturation.
+    lanes : int
+        Float32 in a vector.
+    """
+    copy = contiguous(dtype, lanes)
+    signature = types.void(ADDRESS, COUNT, ADDRESS, ADDRESS, COUNT, ADDRESS)
+
+    def simply(address, item, sums, place, columns, scratch):
+        job = job_at(address)
+        copy(sums, place, columns * job.depth, job.full)
+
+    return signature, simply if plain else _thoroughly(dtype, copy)
+
+
+def _thoroughly(dtype: str, copy: Any) -> Any:
+    """Return the storing with everything that may become of a sum."""
+    whole = dtype != "float32"
 
     def store(address, item, sums, place, columns, scratch):
         job = job_at(address)
         depth, filters = job.depth, job.filters
         count = columns * depth
-        result = results(place)
         clip = job.range != 0
-        plain = filters == 1 and job.bias == 0 and job.activation == 0 and job.range < 2
-        plain = plain and job.multiply == ONE and job.divide == ONE and job.summaries == 0
-        if plain and job.depth_pitch == depth:
-            put(floats(sums), count, clip, job.full, result)
-            return
         each = job.combine == 0
         y = floats(scratch)
-        total = floats(scratch + np.uintp(count * 4))
-        bits = signed(scratch + np.uintp(count * 4))
+        behind = scratch + np.uintp(count * 4)
+        total, bits = floats(behind), signed(behind)
         if filters == 1:
             total, bits = y, signed(scratch)
         for f in range(filters):
@@ -213,9 +235,21 @@ def unit(dtype: str) -> tuple[Any, Any]:
             if job.summaries != 0:
                 summary = summary_at(job.summaries + np.uintp(item * SIZE))
                 _count_clipped(total, count, whole, job, summary)
-        put(total, count, clip, job.full, result)
+        if clip and not whole:
+            _limit(total, count, job.full)
+        if filters == 1:
+            copy(scratch, place, count, job.full)
+        else:
+            copy(behind, place, count, job.full)
 
-    return types.void(ADDRESS, COUNT, ADDRESS, ADDRESS, COUNT, ADDRESS), store
+    return store
+
+
+@njit(**PART)
+def _limit(y, count, full):
+    for j in range(count):
+        v = y[j] if y[j] > NOTHING else NOTHING  # NaN is not above 0, and becomes 0
+        y[j] = v if v < full else full
 
 
 SIZE = SUMMARY.itemsize

@@ -49,13 +49,13 @@ def walk(address, item, scratch):
         if have < first:
             have = first
         for q in range(have, last + 1):
-            if q % job.step < job.kernel_rows:  # a stride may pass over rows
-                source = rows[np.uintp(residue * job.row_stride + q * job.row_dilation)]
-                place = np.uintp(0)
-                if source >= 0:
-                    place = pixels + np.uintp(source * job.row_bytes)
-                slot = scratch + np.uintp((q % job.slots) * slot_bytes)
-                load(job.load, address, place, first_column, columns, slot)
+            passed = (q // job.step) * job.passed_over
+            source = rows[np.uintp(residue * job.row_stride + (q + passed) * job.row_dilation)]
+            place = np.uintp(0)
+            if source >= 0:
+                place = pixels + np.uintp(source * job.row_bytes)
+            slot = scratch + np.uintp((q % job.slots) * slot_bytes)
+            load(job.load, address, place, first_column, columns, slot)
         have = last + 1
         for u in range(reached):
             q = first + u

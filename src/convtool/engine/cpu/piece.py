@@ -1,0 +1,123 @@
+"""A piece of the work as machine code is told it, and what all pieces of an image share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convtool.engine.cpu.cutting import row_step, sources
+from convtool.engine.cpu.job import SUMMARY
+from convtool.engine.finish import Finish, Summary
+from convtool.geometry import ConvPlan
+from convtool.terms import Activation, Combine, RangeMode
+
+_ACTIVATIONS = tuple(Activation)
+_COMBINES: tuple[Combine, ...] = tuple(way for way in Combine if way is not Combine.GRID)
+_RANGES: tuple[RangeMode, ...] = (
+    RangeMode.RAW,
+    RangeMode.CLIP,
+    RangeMode.ABS,
+    RangeMode.SIGNED,
+)
+
+
+@dataclass
+class Piece:
+    """Work on a part of the output, cut into items.
+
+    Parameters
+    ----------
+    function : callable
+        Machine code, called with (job, item, scratch).
+    record : ndarray
+        The job.
+    items : int
+    scratch : int
+        Bytes that each thread needs for itself.
+    summary : callable
+        Sums up the items' responses, when they are done.
+    keep : list
+        What the record points to.
+    """
+
+    function: Any
+    record: NDArray[Any]
+    items: int
+    scratch: int
+    summary: Callable[[], Summary]
+    keep: list[Any]
+
+    @property
+    def job(self) -> int:
+        """The job's address."""
+        return int(self.record.ctypes.data)
+
+
+def describe(
+    j: Any, x: NDArray[Any], settled: ConvPlan, out: NDArray[Any]
+) -> list[NDArray[np.int64]]:
+    """Fill in the image, the output and the geometry; return the arrays that must outlive it."""
+    _, _, w, c = settled.input_shape
+    rows, cols, border = settled.rows, settled.cols, settled.spec.border
+    row_sources, column_sources = sources(rows, border), sources(cols, border)
+    j["image"], j["image_bytes"] = x.ctypes.data, x[:1].nbytes
+    j["row_bytes"], j["width"], j["channels"] = w * c * x.itemsize, w, c
+    j["rows"], j["columns"] = row_sources.ctypes.data, column_sources.ctypes.data
+    j["padded_width"], j["before"], j["fill"] = column_sources.size, cols.before, border.value
+    j["out"], j["out_rows"], j["out_columns"] = out.ctypes.data, rows.o, cols.o
+    j["out_pixel_bytes"] = out.shape[3] * out.itemsize
+    apart, step, passed_over = row_step(rows)
+    j["row_stride"], j["row_dilation"], j["step"] = rows.s, rows.d, step
+    j["passed_over"] = passed_over
+    j["residues"], j["kernel_rows"] = min(apart, rows.o), rows.k
+    # A stride beyond the padded width is any stride that leaves one window.
+    j["column_stride"] = min(cols.s, column_sources.size)
+    return [row_sources, column_sources]
+
+
+@cache
+def function(address: int) -> Any:
+    """Return the unit (job, item, scratch) at that address; calling it releases the GIL."""
+    from ctypes import CFUNCTYPE, c_size_t, c_ssize_t
+
+    return CFUNCTYPE(None, c_size_t, c_ssize_t, c_size_t)(address)
+
+
+def say_finish(j: Any, finish: Finish, settled: ConvPlan, summaries: NDArray[Any]) -> None:
+    """Fill in what becomes of a sum."""
+    if finish.bias is not None:
+        j["bias"] = finish.bias.ctypes.data
+        j["depth_biases"] = not settled.per_channel
+    j["activation"] = _ACTIVATIONS.index(finish.activation)
+    j["combine"] = _COMBINES.index(finish.combine)
+    j["range"] = _RANGES.index(finish.range)
+    ratio = finish.full_out / finish.full_in
+    j["multiply"], j["divide"] = (ratio, 1) if ratio > 1 else (1, 1 / ratio)
+    j["full"], j["middle"] = finish.full_out, finish.full_in / 2
+    j["slack"] = finish.full_out * 1e-6
+    j["summaries"] = summaries.ctypes.data if finish.summarise else 0
+
+
+def summaries(items: int) -> NDArray[Any]:
+    """Return memory for one summary of each item."""
+    parts = np.zeros(items, SUMMARY)
+    parts["least"], parts["greatest"] = np.inf, -np.inf
+    return parts
+
+
+def sum_up(parts: NDArray[Any], values: int) -> Summary:
+    """Make one summary of the items'."""
+    least, greatest = parts["least"].min(initial=np.inf), parts["greatest"].max(initial=-np.inf)
+    none = least > greatest
+    return Summary(
+        None if none else float(least),
+        None if none else float(greatest),
+        others=int(parts["others"].sum()),
+        below=int(parts["below"].sum()),
+        above=int(parts["above"].sum()),
+        nan=int(parts["nan"].sum()),
+        values=values,
+    )
