@@ -23,25 +23,31 @@ METHODS = {
     EngineName.CPU: (MethodName.DIRECT, MethodName.SEPARABLE, MethodName.GEMM),
 }
 
-# What things take on one core of the machine that was measured (2.5 GHz, vectors of 16 float32),
-# in nanoseconds for each number.
-LOAD = 0.20  # a pixel's channel, converted into a line
-STORE = 0.20  # a result, rounded and stored
-TAP = 0.019  # a multiply-add of a line, in registers
-FUSED = 0.30  # a result of a small kernel, from pixels to pixels
-FUSED_TAP = 0.022
-DOWN = 0.018  # a multiply-add down the columns
-ALONG = 0.030  # a multiply-add along a row, where loads are the limit
-BOX_DOWN = 0.006  # a row of a box's shared sum
-BOX_ALONG = 0.030
-PRODUCT = 0.012  # a multiply-add across channels
-NUMPY = 1.3  # a result of the NumPy engine, on all its threads
-NUMPY_TAP = 0.4
-NUMPY_PRODUCT = 0.010  # a multiply-add of its matrix product across channels
-NUMPY_GATHER = 0.5  # a number of a patch
+# What each part of the work takes for one number, in nanoseconds on one core; in the NumPy engine
+# on all that its BLAS uses. Vectors of 16 float32 at 2.5 GHz.
+NANOSECONDS = {
+    "load": 0.20,  # a pixel's channel, converted into a line
+    "store": 0.20,  # a result, rounded and stored
+    "tap": 0.020,  # a multiply-add of lines
+    "small": 0.28,  # a result of a small kernel, from pixels to pixels
+    "small tap": 0.025,  # and a multiply-add for it
+    "down": 0.020,  # a multiply-add down the columns
+    "along": 0.035,  # a multiply-add along the rows, where loads are the limit
+    "box down": 0.010,  # a line added down the columns
+    "box along": 0.035,  # a number added along the rows
+    "product": 0.009,  # a multiply-add across channels
+    "numpy": 1.3,  # a result
+    "numpy tap": 0.40,  # a number of a patch, copied and multiplied
+    "numpy gather": 0.5,  # a number of a patch across channels, copied
+    "numpy product": 0.010,  # a multiply-add of its matrix
+}
 
 # Importing llvmlite and linking the machine code, which NumPy does without, in seconds.
 START = 0.05
+
+
+# Parts of the work, and how many numbers each handles.
+Parts = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +92,24 @@ def options(
     threads : int
         Of the cpu engine.
     """
-    found = [Option(EngineName.NUMPY, MethodName.GEMM, _numpy(settled))]
-    if settled.per_channel:
-        found.append(Option(EngineName.CPU, MethodName.DIRECT, _direct(settled) / threads))
-        if weights is not None:
-            taps = np.asarray(weights, np.float64)
-            found += _separable(settled, taps, threads)
-    else:
-        if settled.kernel_shape[2] == 1:
-            found.append(Option(EngineName.CPU, MethodName.DIRECT, _direct(settled) / threads))
-        found.append(Option(EngineName.CPU, MethodName.GEMM, _products(settled) / threads))
+    found = [_option(EngineName.NUMPY, MethodName.GEMM, numpy_parts(settled))]
+    if settled.per_channel or settled.kernel_shape[2] == 1:
+        found.append(_option(EngineName.CPU, MethodName.DIRECT, direct(settled), threads))
+    if not settled.per_channel:
+        found.append(_option(EngineName.CPU, MethodName.GEMM, products(settled), threads))
+    elif weights is not None:
+        taps = np.asarray(weights, np.float64)
+        parts, how = separable(settled, taps)
+        if parts:
+            found.append(_option(EngineName.CPU, MethodName.SEPARABLE, parts, threads, how))
     return tuple(sorted(found, key=lambda option: option.seconds))
+
+
+def _option(
+    engine: EngineName, method: MethodName, parts: Parts, threads: int = 1, how: str = ""
+) -> Option:
+    seconds = sum(NANOSECONDS[part] * amount for part, amount in parts.items()) * 1e-9
+    return Option(engine, method, seconds / threads, how)
 
 
 def may_choose(option: Option, weights: NDArray[np.generic] | None) -> bool:
@@ -197,60 +210,60 @@ def _sizes(settled: ConvPlan) -> tuple[float, float]:
     return float(n * read * settled.input_shape[3]), float(n * oh * ow * oc)
 
 
-def _direct(settled: ConvPlan) -> float:
+def direct(settled: ConvPlan) -> Parts:
+    """Count the parts of summing every tap."""
     loaded, stored = _sizes(settled)
     kh, kw = settled.kernel_shape[:2]
-    if settled.filters == 1 and max(kh, kw) <= 7 and settled.per_channel:
+    if settled.per_channel and settled.filters * kh * kw <= 50 and max(kh, kw) <= 7:
         # Every column of a row is summed, the strided ones are stored.
-        columns = min(settled.cols.s, 4)
-        return stored * columns * (FUSED + FUSED_TAP * kh * kw) * 1e-9
+        summed = stored * min(settled.cols.s, 4)
+        return {"small": summed, "small tap": summed * kh * kw}
     # With a stride of the rows, fewer rows of a tile share what is loaded.
-    tap = TAP * (1 if settled.rows.s == 1 else 1.6)
-    return (loaded * LOAD + stored * (kh * kw * tap + STORE)) * 1e-9
+    shared = 1 if settled.rows.s == 1 else 1.6
+    return {"load": loaded, "tap": stored * kh * kw * shared, "store": stored}
 
 
-def _separable(settled: ConvPlan, weights: NDArray[np.float64], threads: int) -> list[Option]:
+def separable(settled: ConvPlan, weights: NDArray[np.float64]) -> tuple[Parts, str]:
+    """Count the parts of summing down and along, and say how; none where that cannot be."""
     loaded, stored = _sizes(settled)
     kh, kw = settled.kernel_shape[:2]
-    base = loaded * LOAD + stored * STORE
-    engine, method = EngineName.CPU, MethodName.SEPARABLE
+    parts: Parts = {"load": loaded, "store": stored}
     if constant(settled, weights):
         some = max(round(kw**0.5), 1)
-        along = some + kw // some + kw % some
-        cost = stored * (BOX_DOWN * (kh + 40) + BOX_ALONG * along)
-        return [Option(engine, method, (base + cost) * 1e-9 / threads, "a box: shared sums")]
+        # Lines that a tile of rows adds once, and those that every row adds.
+        parts["box down"] = stored * (kh / min(kh, 16) + 3)
+        parts["box along"] = stored * (some + kw // some + kw % some)
+        return parts, "a box: shared sums"
     found = factors(weights)
     if found is None:
-        return []
+        return {}, ""
     terms = found[0].shape[1]
-    down = loaded / settled.rows.s * settled.filters * kh * DOWN
-    cost = terms * (down + stored * (kw * ALONG + 0.2))
-    how = f"{kh} + {kw} multiplications instead of {kh * kw}"
-    if terms > 1:
-        how = f"rank {terms}: {terms} · ({kh} + {kw}) multiplications instead of {kh * kw}"
-    return [Option(engine, method, (base + cost) * 1e-9 / threads, how)]
+    parts["down"] = terms * settled.filters * loaded / settled.rows.s * kh
+    parts["along"] = terms * stored * (kw + 4)
+    if terms == 1:
+        return parts, f"{kh} + {kw} multiplications instead of {kh * kw}"
+    return parts, (f"rank {terms}: {terms} · ({kh} + {kw}) multiplications instead of {kh * kw}")
 
 
-def _products(settled: ConvPlan) -> float:
+def products(settled: ConvPlan) -> Parts:
+    """Count the parts of sums across channels."""
     loaded, stored = _sizes(settled)
     kh, kw, inputs, outputs = settled.kernel_shape
     each = outputs // settled.groups
+    # What a tile computes beyond the last output channel is lost.
     wide = 32 * ceil(each / 32) if each > 16 else 16 if each > 8 else 12
-    macs = stored * kh * kw * inputs * wide / each
-    return (loaded * LOAD + macs * PRODUCT + stored * STORE) * 1e-9
+    macs = stored / each * wide * kh * kw * inputs
+    return {"load": loaded, "product": macs, "store": stored}
 
 
-def _numpy(settled: ConvPlan) -> float:
+def numpy_parts(settled: ConvPlan) -> Parts:
+    """Count the parts of the NumPy engine: patches, and a product."""
     _, stored = _sizes(settled)
     kh, kw = settled.kernel_shape[:2]
     if settled.per_channel:
-        patches = stored / settled.filters * kh * kw
-        return (stored * NUMPY + patches * NUMPY_TAP) * 1e-9
-    inputs = settled.kernel_shape[2]
+        return {"numpy": stored, "numpy tap": stored / settled.filters * kh * kw}
+    # Each of many groups is a small product of its own.
+    apart = 1 if settled.groups < 8 else 4
     windows = stored / settled.output_shape[3]
-    gathered = windows * kh * kw * inputs * settled.groups
-    return (
-        (gathered * NUMPY_GATHER + settled.macs * NUMPY_PRODUCT)
-        * 1e-9
-        * (1 if settled.groups < 8 else 4)
-    )
+    gathered = windows * kh * kw * settled.input_shape[3]
+    return {"numpy gather": gathered * apart, "numpy product": settled.macs * float(apart)}

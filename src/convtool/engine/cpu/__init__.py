@@ -8,6 +8,7 @@ caches: there is no float copy of the image and no padded copy. Small kernels do
 where they can (`source.fused`).
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
 from convtool.terms import Combine, MethodName
+
+# So many seconds of work are worth a thread.
+WORTH = 1e-4
 
 # Types that are read as they are.
 NATIVE = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
@@ -41,16 +45,22 @@ def convolve(
         channels //= settled.filters
     if out is None:
         out = np.empty((*settled.output_shape[:3], channels), finish.dtype)
-    count = min(threads or cores(), cores())
+    count = min(threads or cores(), cores(), _worth(settled))
     if method is MethodName.DIRECT:
         columns = fused.inside(x, weights, settled, finish)
         if columns is not None:
             return out, _small(x, weights, settled, finish, out, columns, count)
     recipe = RECIPES[method](settled, weights)
     assert recipe is not None, f"{method} was chosen where it does not apply"
-    piece = walk.piece(x, settled, finish, out, recipe, (0, settled.cols.o), count)
+    piece = walk.piece(x, settled, finish, out, recipe, count)
     _run(piece, count)
     return out, piece.summary() if finish.summarise else None
+
+
+def _worth(settled: ConvPlan) -> int:
+    """Return how many threads there is work for: waking one takes longer than a little of it."""
+    seconds = settled.macs * 2e-11 + prod(settled.output_shape) * 3e-10
+    return max(int(seconds / WORTH), 1)
 
 
 def _small(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from convtool.engine import numpy_engine
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import cut, row_step, sources
+from convtool.engine.cpu.cutting import address_of, cut, sources
 from convtool.engine.cpu.job import FUSED, JOB
 from convtool.engine.cpu.piece import Piece, describe, function
 from convtool.engine.finish import Finish, Summary, apply
@@ -104,7 +104,8 @@ def piece(
     taps = np.ascontiguousarray(weights, np.float32)
     record, recipe = np.zeros(1, JOB), np.zeros(1, FUSED)
     j, r = record[0], recipe[0]
-    keep = [x, out, taps, recipe, *describe(j, x, settled, out)]
+    keep = [x, out, taps, recipe, *describe(j, settled, x.itemsize, out.shape[3] * out.itemsize)]
+    j["image"], j["out"] = address_of(x), address_of(out)
     channels, cols = settled.input_shape[3], settled.cols
     filters, kh, kw = taps.shape
     rows, vectors, lanes = tile(filters)
@@ -124,11 +125,11 @@ def piece(
     picked = vectors * lanes // (stride * channels) * channels if stride > 1 else lanes
     partial = np.zeros((items if finish.summarise else 0, 4, picked), np.float32)
     partial[:, 0], partial[:, 1] = np.inf, -np.inf
-    r["offsets"], r["weights"], r["end"] = offsets.ctypes.data, taps.ctypes.data, end.ctypes.data
-    r["fill_row"] = fill.ctypes.data
-    r["summaries"], r["summary_bytes"] = partial.ctypes.data, 16 * picked
+    r["offsets"], r["weights"], r["end"] = address_of(offsets), address_of(taps), address_of(end)
+    r["fill_row"] = address_of(fill)
+    r["summaries"], r["summary_bytes"] = address_of(partial), 16 * picked
     reached = (rows - 1) * step + kh
-    j["recipe"], j["extra_at"] = recipe.ctypes.data, (reached + rows) * 8 // 64 * 64 + 64
+    j["recipe"], j["extra_at"] = address_of(recipe), (reached + rows) * 8 // 64 * 64 + 64
     unit = machine.address(
         "fused",
         *(rows, vectors, lanes),

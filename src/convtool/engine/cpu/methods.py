@@ -2,30 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import lcm
-from typing import Any
+from math import lcm, prod
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import row_step
+from convtool.engine.cpu.cutting import address_of, row_step
 from convtool.engine.cpu.job import BOX, DEPTHWISE, PRODUCTS, SEPARABLE, TAPS
 from convtool.engine.factors import constant, factors
 from convtool.geometry import ConvPlan
 from convtool.terms import MethodName
 
 
-@dataclass
-class Recipe:
+class Layout(NamedTuple):
     """What a method asks of the walk.
 
     Parameters
     ----------
     kernel : int
         The address of the unit (recipe, lines, block, columns, scratch) that makes a tile of sums.
-    record : ndarray
-        What that unit reads; its fields `pitch` and `offsets` are filled in by the walk.
     tile_rows : int
         Rows of sums that it makes at a time.
     depth, depth_pitch : int
@@ -37,14 +34,11 @@ class Recipe:
         As few columns a strip may have.
     line_slack, block_slack : int
         Floats that its tiles may read beyond a line, and write beyond a row of sums.
-    extra : callable, optional
-        From the length of a line's phase in floats to the bytes of scratch memory that it needs.
-    keep : list
-        Arrays that the record points to.
+    extra_lines : int
+        How many lines' worth of scratch memory the unit needs.
     """
 
     kernel: int
-    record: NDArray[Any]
     tile_rows: int
     depth: int
     depth_pitch: int
@@ -53,7 +47,24 @@ class Recipe:
     strip_columns: int = 64
     line_slack: int = 256
     block_slack: int = 256
-    extra: Callable[[int], int] | None = None
+    extra_lines: int = 0
+
+
+@dataclass
+class Recipe:
+    """A method's kernel: how it wants to be served, and what it reads.
+
+    Parameters
+    ----------
+    layout : Layout
+    record : ndarray
+        What the unit reads; the fields `pitch`, `offsets` and `line_length` are the walk's.
+    keep : list
+        Arrays that the record points to.
+    """
+
+    layout: Layout
+    record: NDArray[Any]
     keep: list[Any] = field(default_factory=list)
 
 
@@ -72,18 +83,17 @@ def direct(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
     c = settled.input_shape[3]
     rows, vectors, lanes = tile()
     record = np.zeros(1, TAPS)
-    record["weights"], record["filters"] = taps.ctypes.data, filters
+    record["weights"], record["filters"] = address_of(taps), filters
     record["kernel_rows"], record["kernel_columns"] = kh, kw
     record["step"], record["channels"] = row_step(settled.rows)[1], c
-    return Recipe(
+    layout = Layout(
         machine.address("taps", rows, vectors, lanes),
-        record,
         tile_rows=rows,
         depth=c,
         depth_pitch=c,
         filters=filters,
-        keep=[taps],
     )
+    return Recipe(layout, record, [taps])
 
 
 def depthwise(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe:
@@ -97,23 +107,22 @@ def depthwise(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe:
     each = weights.reshape(kh, kw, c, filters).transpose(3, 0, 1, 2)
     repeated = np.ascontiguousarray(np.tile(each, lcm(c, lanes) // c), np.float32)
     record = np.zeros(1, DEPTHWISE)
-    record["weights"], record["filters"] = repeated.ctypes.data, filters
+    record["weights"], record["filters"] = address_of(repeated), filters
     record["kernel_rows"], record["kernel_columns"] = kh, kw
     record["period"], record["channels"] = repeated.shape[3], c
     record["step"] = row_step(settled.rows)[1]
     record["tile_rows"] = tile_rows = 4
     slack = (vectors + 1) * repeated.shape[3]
-    return Recipe(
+    layout = Layout(
         machine.address("depthwise", vectors, lanes),
-        record,
         tile_rows=tile_rows,
         depth=c,
         depth_pitch=c,
         filters=filters,
         line_slack=slack,
         block_slack=slack,
-        keep=[repeated],
     )
+    return Recipe(layout, record, [repeated])
 
 
 def separable(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
@@ -130,20 +139,19 @@ def separable(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
     c = settled.input_shape[3]
     tile_rows, vectors, lanes = upright_tile()
     record = np.zeros(1, SEPARABLE)
-    record["columns"], record["rows"] = columns.ctypes.data, rows.ctypes.data
+    record["columns"], record["rows"] = address_of(columns), address_of(rows)
     record["filters"], record["terms"] = filters, terms
     record["kernel_rows"], record["kernel_columns"] = kh, rows.shape[2]
     record["step"], record["channels"] = row_step(settled.rows)[1], c
-    return Recipe(
+    layout = Layout(
         machine.address("separable", tile_rows, vectors, 8 if vectors > 1 else 4, lanes),
-        record,
         tile_rows=tile_rows,
         depth=c,
         depth_pitch=c,
         filters=filters,
-        extra=lambda length: tile_rows * length * 4,
-        keep=[columns, rows],
+        extra_lines=tile_rows,
     )
+    return Recipe(layout, record, [columns, rows])
 
 
 def upright_tile() -> tuple[int, int, int]:
@@ -166,14 +174,14 @@ def box(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe:
     record["count"], record["rest"] = divmod(kw, size)
     record["apart"], record["channels"] = settled.cols.d * c, c
     record["value"] = weights[0, 0, 0]
-    return Recipe(
+    layout = Layout(
         machine.address("box", tile_rows, 8, lanes),
-        record,
         tile_rows=tile_rows,
         depth=c,
         depth_pitch=c,
-        extra=lambda length: (tile_rows + 1) * length * 4,
+        extra_lines=tile_rows + 1,
     )
+    return Recipe(layout, record, [])
 
 
 def products(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
@@ -187,7 +195,7 @@ def products(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
     wide = vectors * lanes
     panels = -(-each // wide)
     # HWIO → (groups, panels, kh, kw, inputs, wide), the last panel of a group filled with zeros.
-    packed = np.zeros((groups, panels, kh, kw, inputs, wide), np.float32)
+    packed = aligned((groups, panels, kh, kw, inputs, wide))
     split = weights.reshape(kh, kw, inputs, groups, each).transpose(3, 0, 1, 2, 4)
     for panel in range(panels):
         part = split[..., panel * wide : (panel + 1) * wide]
@@ -196,7 +204,7 @@ def products(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
     apart = cols.s * c
     together = kw if groups == 1 and cols.d == 1 else 1
     record = np.zeros(1, PRODUCTS)
-    record["weights"] = packed.ctypes.data
+    record["weights"] = address_of(packed)
     record["kernel_rows"], record["kernel_columns"] = kh, kw // together
     record["inputs"], record["group_inputs"] = inputs * together, inputs
     record["outputs"], record["groups"] = each, groups
@@ -204,9 +212,8 @@ def products(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
     record["tile_rows"] = tile_rows = 4
     depth_pitch = outputs - each + panels * wide
     record["depth_pitch"] = depth_pitch
-    return Recipe(
+    layout = Layout(
         machine.address("products", pixels, vectors, lanes, apart),
-        record,
         tile_rows=tile_rows,
         depth=outputs,
         depth_pitch=depth_pitch,
@@ -214,8 +221,16 @@ def products(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
         strip_columns=pixels,
         line_slack=pixels * apart + 64,
         block_slack=pixels * depth_pitch + wide,
-        keep=[packed],
     )
+    return Recipe(layout, record, [packed])
+
+
+def aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return zeros that begin with a cache line: no vector of them lies in two."""
+    size = 4 * prod(shape)
+    memory = np.zeros(size + 64, np.uint8)
+    start = -address_of(memory) % 64
+    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 def product_tile(outputs: int) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.engine.cpu.cutting import row_step, sources
+from convtool.engine.cpu.cutting import address_of, row_step, sources
 from convtool.engine.cpu.job import SUMMARY
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
@@ -53,22 +53,37 @@ class Piece:
     @property
     def job(self) -> int:
         """The job's address."""
-        return int(self.record.ctypes.data)
+        return int(address_of(self.record))
 
 
 def describe(
-    j: Any, x: NDArray[Any], settled: ConvPlan, out: NDArray[Any]
+    j: Any, settled: ConvPlan, number_bytes: int, pixel_bytes: int
 ) -> list[NDArray[np.int64]]:
-    """Fill in the image, the output and the geometry; return the arrays that must outlive it."""
-    _, _, w, c = settled.input_shape
+    """Fill in the geometry.
+
+    Parameters
+    ----------
+    j : record
+        Of a job.
+    settled : ConvPlan
+    number_bytes : int
+        Of one channel of a pixel of the image.
+    pixel_bytes : int
+        Of one pixel of the output.
+
+    Returns
+    -------
+    list of ndarray
+        What the record points to.
+    """
+    _, h, w, c = settled.input_shape
     rows, cols, border = settled.rows, settled.cols, settled.spec.border
     row_sources, column_sources = sources(rows, border), sources(cols, border)
-    j["image"], j["image_bytes"] = x.ctypes.data, x[:1].nbytes
-    j["row_bytes"], j["width"], j["channels"] = w * c * x.itemsize, w, c
-    j["rows"], j["columns"] = row_sources.ctypes.data, column_sources.ctypes.data
+    j["row_bytes"], j["width"], j["channels"] = w * c * number_bytes, w, c
+    j["image_bytes"] = h * w * c * number_bytes
+    j["rows"], j["columns"] = address_of(row_sources), address_of(column_sources)
     j["padded_width"], j["before"], j["fill"] = column_sources.size, cols.before, border.value
-    j["out"], j["out_rows"], j["out_columns"] = out.ctypes.data, rows.o, cols.o
-    j["out_pixel_bytes"] = out.shape[3] * out.itemsize
+    j["out_rows"], j["out_columns"], j["out_pixel_bytes"] = rows.o, cols.o, pixel_bytes
     apart, step, passed_over = row_step(rows)
     j["row_stride"], j["row_dilation"], j["step"] = rows.s, rows.d, step
     j["passed_over"] = passed_over
@@ -89,7 +104,7 @@ def function(address: int) -> Any:
 def say_finish(j: Any, finish: Finish, settled: ConvPlan, summaries: NDArray[Any]) -> None:
     """Fill in what becomes of a sum."""
     if finish.bias is not None:
-        j["bias"] = finish.bias.ctypes.data
+        j["bias"] = address_of(finish.bias)
         j["depth_biases"] = not settled.per_channel
     j["activation"] = _ACTIVATIONS.index(finish.activation)
     j["combine"] = _COMBINES.index(finish.combine)
@@ -98,7 +113,7 @@ def say_finish(j: Any, finish: Finish, settled: ConvPlan, summaries: NDArray[Any
     j["multiply"], j["divide"] = (ratio, 1) if ratio > 1 else (1, 1 / ratio)
     j["full"], j["middle"] = finish.full_out, finish.full_in / 2
     j["slack"] = finish.full_out * 1e-6
-    j["summaries"] = summaries.ctypes.data if finish.summarise else 0
+    j["summaries"] = address_of(summaries) if finish.summarise else 0
 
 
 def summaries(items: int) -> NDArray[Any]:

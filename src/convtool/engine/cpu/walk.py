@@ -1,14 +1,15 @@
 """The walk over a piece of an image: how it is cut, and the job that says so to machine code."""
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import cut, tap_offsets, whole_lines
+from convtool.engine.cpu.cutting import address_of, cut, tap_offsets, whole_lines
 from convtool.engine.cpu.job import JOB
-from convtool.engine.cpu.methods import Recipe
+from convtool.engine.cpu.methods import Layout, Recipe
 from convtool.engine.cpu.piece import (
     Piece,
     describe,
@@ -24,64 +25,114 @@ from convtool.geometry import ConvPlan
 STRIP_BYTES = 400_000
 
 
+class Plan(NamedTuple):
+    """Everything about a walk but the addresses of the arrays, for the next one like it.
+
+    Parameters
+    ----------
+    record : ndarray
+        The job.
+    items, scratch : int
+        How many items, and the bytes that each thread needs.
+    offsets : ndarray
+        See `tap_offsets`.
+    line_length : int
+        Floats of a line.
+    keep : list
+        What the record points to.
+    """
+
+    record: NDArray[Any]
+    items: int
+    scratch: int
+    offsets: NDArray[np.int64]
+    line_length: int
+    keep: list[Any]
+
+
 def piece(
     x: NDArray[Any],
     settled: ConvPlan,
     finish: Finish,
     out: NDArray[Any],
     recipe: Recipe,
-    columns: tuple[int, int],
     threads: int,
 ) -> Piece:
-    """Lay out the walk over the output columns start … stop - 1 of every row of `out`."""
-    record = np.zeros(1, JOB)
+    """Lay out the walk over an image."""
+    layout = recipe.layout
+    plain = finish.plain and layout.filters == 1 and layout.depth_pitch == layout.depth
+    planned = _plan(
+        settled,
+        layout,
+        x.dtype.name,
+        finish.dtype,
+        out.shape[3],
+        plain,
+        threads,
+        STRIP_BYTES,
+    )
+    record = planned.record.copy()
     j = record[0]
-    keep = [x, out, recipe, *describe(j, x, settled, out)]
-    n, _, _, c = settled.input_shape
-    rows, cols = settled.rows, settled.cols
-    phases = int(j["column_stride"]) if recipe.split else 1
-    reach = (cols.k - 1) * cols.d // phases
-    slots = (recipe.tile_rows - 1) * int(j["step"]) + rows.k
-    j["phases"], j["reach"], j["slots"] = phases, reach, slots
-    wide = columns[1] - columns[0]
-    column_bytes = 4 * (slots * phases * c + recipe.filters * recipe.tile_rows * recipe.depth_pitch)
-    strip = min(wide, max(recipe.strip_columns, STRIP_BYTES // column_bytes))
-    cut(j, n, columns, -(-wide // strip), recipe.tile_rows, threads)
-    strip = int(j["strip_columns"])
-    places = (strip - 1) * int(j["column_stride"]) // phases + reach + 1
-    length = whole_lines(places * c + recipe.line_slack)
-    pitch = whole_lines(strip * recipe.depth_pitch + recipe.block_slack)
-    j["phase_length"], j["pitch"], j["tile_rows"] = length, pitch, recipe.tile_rows
-    j["filters"], j["depth"], j["depth_pitch"] = recipe.filters, recipe.depth, recipe.depth_pitch
-    offsets = tap_offsets(cols, phases, length, c)
-    recipe.record["pitch"], recipe.record["offsets"] = pitch, offsets.ctypes.data
+    j["image"], j["out"], j["recipe"] = address_of(x), address_of(out), address_of(recipe.record)
+    recipe.record["pitch"], recipe.record["offsets"] = j["pitch"], address_of(planned.offsets)
     if "line_length" in (recipe.record.dtype.names or ()):
-        recipe.record["line_length"] = phases * length
-    place = 0
-    for name, size in {
-        "block_at": slots * phases * length * 4,
-        "table_at": recipe.filters * recipe.tile_rows * pitch * 4,
-        "finish_at": slots * 8,
-        "extra_at": (strip * recipe.depth * (recipe.filters + 1)) * 4,
-    }.items():
-        place += whole_lines(size)
-        j[name] = place
-    j["kernel"], j["recipe"] = recipe.kernel, recipe.record.ctypes.data
-    lanes = machine.registers()[1]
-    j["load"] = machine.address("load", x.dtype.name, int(phases > 1), lanes)
-    plain = finish.plain and recipe.filters == 1 and recipe.depth_pitch == recipe.depth
-    j["store"] = machine.address("store", finish.dtype, int(plain), lanes)
-    items = n * int(j["residues"] * j["bands"] * j["strips"])
-    parts = summaries(items if finish.summarise else 0)
+        recipe.record["line_length"] = planned.line_length
+    parts = summaries(planned.items if finish.summarise else 0)
     say_finish(j, finish, settled, parts)
-    keep += [offsets, parts]
-    values = n * rows.o * wide * out.shape[3]
-    extra = recipe.extra(phases * length) if recipe.extra else 0
     return Piece(
         function(machine.address("walk")),
         record,
-        items,
-        place + extra,
-        lambda: sum_up(parts, values),
-        keep,
+        planned.items,
+        planned.scratch,
+        lambda: sum_up(parts, out.size),
+        [x, out, recipe, planned, parts],
     )
+
+
+@lru_cache(maxsize=256)
+def _plan(
+    settled: ConvPlan,
+    layout: Layout,
+    source: str,
+    result: str,
+    channels: int,
+    plain: bool,
+    threads: int,
+    strip_bytes: int,
+) -> Plan:
+    record = np.zeros(1, JOB)
+    j = record[0]
+    result_bytes = np.dtype(result).itemsize
+    tables = describe(j, settled, np.dtype(source).itemsize, channels * result_bytes)
+    n, _, _, c = settled.input_shape
+    rows, cols = settled.rows, settled.cols
+    phases = int(j["column_stride"]) if layout.split else 1
+    reach = (cols.k - 1) * cols.d // phases
+    slots = (layout.tile_rows - 1) * int(j["step"]) + rows.k
+    j["phases"], j["reach"], j["slots"] = phases, reach, slots
+    column_bytes = 4 * (slots * phases * c + layout.filters * layout.tile_rows * layout.depth_pitch)
+    strip = min(cols.o, max(layout.strip_columns, strip_bytes // column_bytes))
+    cut(j, n, (0, cols.o), -(-cols.o // strip), layout.tile_rows, threads)
+    strip = int(j["strip_columns"])
+    places = (strip - 1) * int(j["column_stride"]) // phases + reach + 1
+    length = whole_lines(places * c + layout.line_slack)
+    pitch = whole_lines(strip * layout.depth_pitch + layout.block_slack)
+    j["phase_length"], j["pitch"], j["tile_rows"] = length, pitch, layout.tile_rows
+    j["filters"], j["depth"], j["depth_pitch"] = layout.filters, layout.depth, layout.depth_pitch
+    place = 0
+    for name, size in {
+        "block_at": slots * phases * length * 4,
+        "table_at": layout.filters * layout.tile_rows * pitch * 4,
+        "finish_at": slots * 8,
+        "extra_at": (strip * layout.depth * (layout.filters + 1)) * 4,
+    }.items():
+        place += whole_lines(size)
+        j[name] = place
+    j["kernel"] = layout.kernel
+    lanes = machine.registers()[1]
+    j["load"] = machine.address("load", source, int(phases > 1), lanes)
+    j["store"] = machine.address("store", result, int(plain), lanes)
+    items = n * int(j["residues"] * j["bands"] * j["strips"])
+    scratch = place + layout.extra_lines * phases * length * 4
+    offsets = tap_offsets(cols, phases, length, c)
+    return Plan(record, items, scratch, offsets, phases * length, tables)
