@@ -83,6 +83,9 @@ def test_products_across_channels_are_exact(case, groups, outputs):
 @given(case=cases(), several=st.integers(1, 3))
 def test_filters_of_each_channel_alone_are_exact(case, several):
     rng, images, size, options, threads = case
+    if several == 2:  # whole vectors of channels, and a kernel that is written out
+        images, size = np.repeat(images, 16, axis=3), (min(size[0], 3), min(size[1], 3))
+        options = {**options, "stride": 1, "dilation": (options["dilation"][0], 1)}
     channels = images.shape[3]
     kernel = rng.integers(-9, 10, (*size, 1, channels * several))
     agree(images, kernel, {**options, "groups": channels}, "direct", threads)

@@ -210,11 +210,30 @@ def _sizes(settled: ConvPlan) -> tuple[float, float]:
     return float(n * read * settled.input_shape[3]), float(n * oh * ow * oc)
 
 
+# Kernels that are written out, tap by tap: heights and widths, and how many taps in all filters.
+SMALL_SIZES = (1, 3, 5, 7)
+SMALL_TAPS = 50
+
+
+def small(settled: ConvPlan) -> bool:
+    """Whether the kernel and the strides are of those for which machine code is written out."""
+    rows, cols = settled.rows, settled.cols
+    return (
+        settled.per_channel
+        and settled.input_shape[3] <= 4
+        and rows.k in SMALL_SIZES
+        and cols.k in SMALL_SIZES
+        and settled.filters * rows.k * cols.k <= SMALL_TAPS
+        and (rows.s == cols.s or rows.o == 1 or cols.o == 1)
+        and max(rows.s, cols.s) <= 4
+    )
+
+
 def direct(settled: ConvPlan) -> Parts:
     """Count the parts of summing every tap."""
     loaded, stored = _sizes(settled)
     kh, kw = settled.kernel_shape[:2]
-    if settled.per_channel and settled.filters * kh * kw <= 50 and max(kh, kw) <= 7:
+    if small(settled):
         # Every column of a row is summed, the strided ones are stored.
         summed = stored * min(settled.cols.s, 4)
         return {"small": summed, "small tap": summed * kh * kw}

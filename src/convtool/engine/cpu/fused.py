@@ -11,14 +11,9 @@ from convtool.engine.cpu.cutting import address_of, cut, sources
 from convtool.engine.cpu.job import FUSED, JOB
 from convtool.engine.cpu.piece import Piece, describe, function
 from convtool.engine.finish import Finish, Summary, apply
+from convtool.engine.planner import small
 from convtool.geometry import ConvPlan
 from convtool.terms import Activation, Combine, RangeMode
-
-# Larger kernels read lines: converting pixels anew for every tap comes dearer there.
-LARGEST = 7
-
-# All taps of all filters are written out.
-TAPS = 50
 
 # A strip is so wide that the rows of a tile, and those that the next tile needs again, stay in
 # the second cache.
@@ -58,14 +53,10 @@ def inside(
 
     That is: a small filter for each channel, or several that become one response.
     """
-    filters, kh, kw = weights.shape if settled.per_channel else (0, 0, 0)
-    if not filters or filters * kh * kw > TAPS or max(kh, kw) > LARGEST:
-        return None
-    if not _ends_so(x, weights, finish):
+    if not small(settled) or not _ends_so(x, weights, finish):
         return None
     cols, border, channels = settled.cols, settled.spec.border, settled.input_shape[3]
-    if channels > 4 or settled.rows.s > 4 or cols.s > 4:
-        return None
+    filters = settled.filters
     if border.is_fill and x.dtype.type(border.value) != border.value:
         return None  # a row of the border could not be written as pixels
     span = _span(filters, cols.s, channels)

@@ -112,9 +112,12 @@ def depthwise(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe:
     record["period"], record["channels"] = repeated.shape[3], c
     record["step"] = row_step(settled.rows)[1]
     record["tile_rows"] = tile_rows = 4
-    slack = (vectors + 1) * repeated.shape[3]
+    known: tuple[int, ...] = ()
+    if c % lanes == 0 and kh * kw <= 9 and settled.rows.s == settled.cols.s == settled.cols.d == 1:
+        vectors, known = (4 if count >= 32 else 2), (tile_rows, kh, kw)
+    slack = (vectors + kw) * repeated.shape[3]
     layout = Layout(
-        machine.address("depthwise", vectors, lanes),
+        machine.address("depthwise", vectors, lanes, *known),
         tile_rows=tile_rows,
         depth=c,
         depth_pitch=c,
