@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Lock
@@ -77,7 +78,12 @@ def _source() -> str:
     here = Path(__file__).parent
     for part in sorted([here / "job.py", here / "machine.py", *here.glob("source/*.py")]):
         digest.update(part.read_bytes())
-    for text in (llvmlite.__version__, metadata.version("numba"), sys.version, processor()):
+    # Numba's version as its file has it: importing Numba, or asking for its metadata, takes longer
+    # than linking.
+    numba = find_spec("numba")
+    if numba is not None and numba.origin is not None:
+        digest.update((Path(numba.origin).parent / "_version.py").read_bytes())
+    for text in (llvmlite.__version__, sys.version, processor()):
         digest.update(text.encode())
     return digest.hexdigest()
 
