@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from convtool import engine
-from convtool.engine.finish import Finish, apply
+from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvSpec, plan
-from convtool.terms import Activation, Combine, EngineName, MethodName, RangeMode
+from convtool.images import summary, to_pixels
+from convtool.responses import activate, combine
+from convtool.terms import Activation, Combine, Depth, EngineName, MethodName, RangeMode
 
 COMBINES = [way for way in Combine if way is not Combine.GRID]
 RANGES = [RangeMode.CLIP, RangeMode.ABS, RangeMode.SIGNED]
@@ -33,6 +35,25 @@ def both(x, weights, finish, method=MethodName.DIRECT, **options):
     plain = engine.choose(settled, EngineName.NUMPY, weights=weights)
     sums = engine.convolve(x, weights, settled, plain)
     return found, apply(sums, finish, settled.filters)
+
+
+DEPTHS = {"uint8": Depth.EIGHT, "uint16": Depth.SIXTEEN, "float32": Depth.FLOAT}
+
+
+def apply(sums, finish, filters):
+    """Finish sums the plain way: (N, H, W, K·F), of F filters on each of K channels."""
+    y = sums.reshape(*sums.shape[:3], -1, filters)
+    if finish.bias is not None:
+        y = y + finish.bias
+    responses = combine(activate(y, finish.activation), finish.combine)
+    depth = DEPTHS[finish.dtype]
+    results, clipped = to_pixels(responses, finish.range, depth, finish.full_in, finish.full_out)
+    if not finish.summarise:
+        return results, None
+    size = responses.size
+    least, greatest, others = summary(responses)
+    counts = [round(share * size) for share in (clipped.below, clipped.above, clipped.nan)]
+    return results, Summary(least, greatest, others, *counts, size)
 
 
 def same(found, expected, exact=True):
@@ -115,8 +136,8 @@ def test_biases_of_filters_across_channels():
 def test_several_filters_of_several_images():
     x = np.concatenate([image(), image()[:, ::-1], image()[:, :, ::-1]])
     bank = np.random.default_rng(1).integers(-4, 5, (3, 3, 3))
-    for combine in (Combine.EACH, Combine.MAX, Combine.ABSMAX):
-        same(*both(x, bank, replace(BYTES, combine=combine), dilation=2, border="reflect"))
+    for how in (Combine.EACH, Combine.MAX, Combine.ABSMAX):
+        same(*both(x, bank, replace(BYTES, combine=how), dilation=2, border="reflect"))
 
 
 def test_counts_at_the_very_ends():

@@ -1,6 +1,6 @@
 """What is measured: the standard cases, as data, and the arrays that they stand for."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.errors import UsageError
+from convtool.errors import UsageError, did_you_mean
 from convtool.geometry import Border, ConvPlan, ConvSpec, Shape, plan, size_text
 
 # In the order in which they are run and shown.
@@ -20,10 +20,10 @@ SMALL = (3, 5)
 LARGE = (7, 11, 15, 31, 63, 127)
 OUTER = (5, 15, 31, 63)
 
-# What a tap of a random kernel is at most, and a factor of a Gaussian beside the greatest: whole
-# numbers, for which a library may have a quicker way than for others.
+# The greatest tap of a kernel in whole numbers, for libraries that have a quicker way for these:
+# random ones, which are made of them, and Gaussians, for which finer steps would be no better.
 GREATEST_TAP = 15
-GREATEST_FACTOR = 255
+GREATEST_STEP = 255
 
 # Pixels on a side of a patch of one brightness, under the noise. Without them a wide blur of
 # noise is flat, and a result that is a pixel off could not be told from the right one.
@@ -71,19 +71,21 @@ class Taps:
 
         As near as whole numbers come for a Gaussian, exact for the others.
         """
-        if self.kind == "random":
+        if self.factor is None:
             taps = self._generator.integers(0, GREATEST_TAP + 1, self.shape)
             return taps, float(2 ** np.ceil(np.log2(taps.sum())))
-        factor, divisor = self.whole_factor
-        return np.outer(factor, factor), divisor**2
+        return self._steps(np.outer(self.factor, self.factor))
 
     @property
     def whole_factor(self) -> tuple[NDArray[np.int64], float]:
         """The factor of an outer product in whole numbers, and what sums are divided by."""
         assert self.factor is not None
-        top = GREATEST_FACTOR if self.kind == "gaussian" else 1
-        factor = np.rint(self.factor / self.factor.max() * top).astype(np.int64)
-        return factor, float(factor.sum())
+        return self._steps(self.factor)
+
+    def _steps(self, taps: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
+        top = GREATEST_STEP if self.kind == "gaussian" else 1
+        steps = np.rint(taps / taps.max() * top).astype(np.int64)
+        return steps, float(steps.sum())
 
     def weights(self) -> NDArray[np.float32]:
         """Return the taps, (kh, kw) or HWIO.
@@ -170,67 +172,86 @@ def images(shape: Shape, dtype: str) -> NDArray[Any]:
     return pixels if dtype == "uint8" else pixels / np.float32(255)
 
 
-def standard(
-    groups: Iterable[str] = GROUPS,
-    size: tuple[int, int] = (4096, 4096),
-    channels: Iterable[int] = (1, 3),
-    dtypes: Iterable[str] = DTYPES,
-) -> list[Case]:
-    """List the standard cases.
+@dataclass(frozen=True)
+class Image:
+    """A kind of image: height and width, channels, type."""
+
+    size: tuple[int, int]
+    channels: int
+    dtype: str
+
+    @property
+    def shape(self) -> Shape:
+        """As a batch of one."""
+        return (1, *self.size, self.channels)
+
+    def __str__(self) -> str:
+        known = {1: "grey", 3: "RGB"}
+        return f"{known.get(self.channels, f'{self.channels} channels')} {self.dtype}"
+
+
+def kinds(size: tuple[int, int], channels: Iterable[str], dtypes: Iterable[str]) -> list[Image]:
+    """Read which kinds of images are wanted.
 
     Parameters
     ----------
-    groups : iterable of str
     size : (int, int)
-        Height and width of the images; the layers of networks have sizes of their own.
-    channels : iterable of int
-    dtypes : iterable of str
-        The layers of networks are float32.
+    channels, dtypes : iterable of str
+        As they were written; every number with every type.
 
     Raises
     ------
     UsageError
-        Where that leaves none.
+        Where that is no number of channels, or no type of a standard case.
     """
-    wanted, channels, dtypes = set(groups), list(channels), list(dtypes)
-    found = [
-        case
-        for group in GROUPS
-        if group in wanted
-        for case in (
-            _layers(dtypes) if group == "network" else _filters(group, size, channels, dtypes)
-        )
-    ]
-    if not found:
+    counts, names = list(channels), [_known(name, DTYPES, "--dtype") for name in dtypes]
+    for count in counts:
+        if not count.strip().isdecimal() or int(count) < 1:
+            raise UsageError(
+                f"--channels must be numbers of at least 1, not {count!r}", "for example 1,3"
+            )
+    return [Image(size, int(count), name) for count in counts for name in names]
+
+
+def _known(name: str, names: Sequence[str], option: str) -> str:
+    name = name.strip().lower()
+    if name not in names:
         raise UsageError(
-            f"no standard case of the groups {', '.join(sorted(wanted))} has the type "
-            f"{' or '.join(dtypes)}",
-            "the layers of networks are float32",
+            f"{option} must be one of {', '.join(names)}, not {name!r}", did_you_mean(name, names)
         )
+    return name
+
+
+def standard(groups: Iterable[str], kinds: Sequence[Image]) -> list[Case]:
+    """List the standard cases of some groups.
+
+    Parameters
+    ----------
+    groups : iterable of str
+    kinds : sequence of Image
+        What is filtered. The layers of networks have sizes of their own, and are float32: they
+        are left out where that is not among the types.
+
+    Raises
+    ------
+    UsageError
+        Where there is no such group.
+    """
+    wanted = {_known(group, GROUPS, "--group") for group in groups}
+    found: list[Case] = []
+    for group in GROUPS:
+        if group in wanted and group == "network":
+            found += _layers() if any(kind.dtype == "float32" for kind in kinds) else []
+        elif group in wanted:
+            found += _filters(group, kinds)
     return found
 
 
-def _filters(
-    group: str, size: tuple[int, int], channels: Iterable[int], dtypes: Iterable[str]
-) -> Iterator[Case]:
+def _filters(group: str, kinds: Iterable[Image]) -> Iterator[Case]:
     """Yield the cases of a group of filters, those on one kind of image together."""
-    for count in channels:
-        for dtype in dtypes:
-            for words, kernel, stride, dilation in _kernels(group):
-                yield Case(
-                    group,
-                    f"{words} {image_text(count)} {dtype}",
-                    (1, *size, count),
-                    dtype,
-                    kernel,
-                    stride,
-                    dilation,
-                )
-
-
-def image_text(channels: int) -> str:
-    """Name a kind of image by its number of channels."""
-    return {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    for kind in kinds:
+        for words, kernel, stride, dilation in _kernels(group):
+            yield Case(group, f"{words} {kind}", kind.shape, kind.dtype, kernel, stride, dilation)
 
 
 def _kernels(group: str) -> Iterator[tuple[str, Taps, int, int]]:
@@ -252,10 +273,8 @@ def _kernels(group: str) -> Iterator[tuple[str, Taps, int, int]]:
                     yield f"{k}x{k} dilation {d}", Taps("random", (k, k)), 1, d
 
 
-def _layers(dtypes: Iterable[str]) -> Iterator[Case]:
+def _layers() -> Iterator[Case]:
     """Yield layers as networks for images have them: first ones, middle ones, a depthwise one."""
-    if "float32" not in dtypes:
-        return
     for shape, kernel, stride, groups in (
         ((8, 56, 56, 64), (3, 3, 64, 64), 1, 1),
         ((1, 224, 224, 3), (3, 3, 3, 32), 1, 1),
@@ -263,13 +282,11 @@ def _layers(dtypes: Iterable[str]) -> Iterator[Case]:
         ((1, 512, 512, 3), (5, 5, 3, 16), 2, 1),
         ((1, 112, 112, 144), (3, 3, 1, 144), 1, 144),
     ):
-        words = [size_text(shape), size_text(kernel[:2])]
-        words.append("depthwise" if groups > 1 else f"to {kernel[3]}")
-        if stride > 1:
-            words.append(f"stride {stride}")
+        size = size_text(shape[:3] if shape[0] > 1 else shape[1:3])
+        stride_text = f" stride {stride}" if stride > 1 else ""
         yield Case(
             "network",
-            " ".join(words),
+            f"{size_text(kernel)}{stride_text}, {size}",
             shape,
             "float32",
             Taps("random", kernel),
@@ -279,10 +296,9 @@ def _layers(dtypes: Iterable[str]) -> Iterator[Case]:
         )
 
 
-def full_rank(k: int, size: tuple[int, int], channels: int, dtype: str) -> Case:
-    """Return a filter of full rank of any odd size: a point of the curves."""
-    name = f"{k}x{k} {image_text(channels)} {dtype}"
-    return Case("curve", name, (1, *size, channels), dtype, Taps("random", (k, k)))
+def full_rank(k: int, kind: Image) -> Case:
+    """Return a filter of full rank of any size: a point of the curves."""
+    return Case("curve", f"{k}x{k} {kind}", kind.shape, kind.dtype, Taps("random", (k, k)))
 
 
 def rank_one(case: Case) -> Case:

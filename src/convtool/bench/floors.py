@@ -1,10 +1,10 @@
 """What this machine could do at best: how quickly it copies, and how quickly it multiplies.
 
-A convolution reads every pixel and writes every result at least once; no filter of an image can
-be quicker than a copy of as many bytes, by as many threads. That is the floor of the image cases,
-whatever the kernel: what arithmetic costs beyond it is for the method to keep small, and a method
-may do with fewer multiply-adds than the kernel has taps (a product of two vectors, a running sum,
-an FFT), so that these are no floor.
+A convolution reads every pixel (but rows that its stride passes over) and writes every result at
+least once; no filter of an image can be quicker than a copy of as many bytes, by as many threads.
+That is the floor of the image cases, whatever the kernel: what arithmetic costs beyond it is for
+the method to keep small, and a method may do with fewer multiply-adds than the kernel has taps (an
+outer product, a running sum, an FFT), so that these are no floor.
 
 A layer of a network sums across channels, and multiply-adds are what it is made of: its floor is
 the later of the copy and of the direct multiply-adds at the processor's peak. An algorithm with
@@ -15,7 +15,10 @@ that was seen.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from ctypes import CFUNCTYPE, c_size_t, c_ssize_t
+from functools import cache
+from itertools import pairwise
+from math import inf, prod
 from time import perf_counter
 
 import numpy as np
@@ -24,7 +27,7 @@ from convtool.engine.cores import cores
 from convtool.geometry import ConvPlan
 
 # How long to try for, in seconds, and how often at least.
-TRY_FOR = 0.15
+TRY_FOR = 0.1
 TRIES = 5
 
 # How long each thread multiplies in one try: much longer than a thread takes to wake up.
@@ -39,7 +42,7 @@ def thread_count(threads: int | None) -> int:
     return min(threads or cores(), cores())
 
 
-@lru_cache(maxsize=None)
+@cache
 def copy_bandwidth(size: int, threads: int) -> float:
     """Measure how quickly memory is copied.
 
@@ -61,7 +64,7 @@ def copy_bandwidth(size: int, threads: int) -> float:
     source, target = (np.ones(max(size // 2, 1), np.uint8) for _ in range(2))
     count = threads * PIECES if threads > 1 else 1
     edges = [source.size * n // count for n in range(count + 1)]
-    parts = [(target[a:b], source[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [(target[a:b], source[a:b]) for a, b in pairwise(edges)]
 
     def copy(item: int, _: int) -> None:
         np.copyto(*parts[item])
@@ -69,7 +72,7 @@ def copy_bandwidth(size: int, threads: int) -> float:
     return 2 * source.size / _least(lambda: work.share(count, threads, copy))
 
 
-@lru_cache(maxsize=None)
+@cache
 def multiply_peak(threads: int) -> float:
     """Measure how many float32 operations all threads do in a second, in registers alone.
 
@@ -79,11 +82,11 @@ def multiply_peak(threads: int) -> float:
         A multiply-add counts as two.
     """
     from convtool.engine.cpu import machine, work
-    from convtool.engine.cpu.walk import function
 
     registers, lanes = machine.registers()
     chains = 24 if registers >= 32 else 12
-    multiply = function(machine.address("peak", chains, lanes))
+    unit = CFUNCTYPE(None, c_size_t, c_ssize_t, c_size_t)  # calls it without the GIL
+    multiply = unit(machine.address("peak", chains, lanes))
     # x ← x·1 + 0: numbers that stay as they are, whatever the number of rounds.
     factors = np.repeat(np.array([1, 0], np.float32), lanes)
     places = [np.ones(chains * lanes, np.float32) for _ in range(threads)]
@@ -108,17 +111,24 @@ def multiply_peak(threads: int) -> float:
 def _least(call: Callable[[], object]) -> float:
     """Return the least time of several calls."""
     call()
-    times: list[float] = []
-    while len(times) < TRIES or sum(times) < TRY_FOR:
+    begun, least, tries = perf_counter(), inf, 0
+    while tries < TRIES or perf_counter() - begun < TRY_FOR:
         started = perf_counter()
         call()
-        times.append(perf_counter() - started)
-    return min(times)
+        least = min(least, perf_counter() - started)
+        tries += 1
+    return least
 
 
 def bytes_moved(settled: ConvPlan, itemsize: int) -> int:
-    """Count the bytes of the images and of the results."""
-    return itemsize * int(np.prod(settled.input_shape) + np.prod(settled.output_shape))
+    """Count the bytes of the images and of the results.
+
+    Rows of the image that a stride passes over are left out; columns are not, for memory comes in
+    lines of many pixels.
+    """
+    n, h, w, c = settled.input_shape
+    rows = min(h, settled.rows.o * min(settled.rows.window, settled.rows.s))
+    return itemsize * (n * rows * w * c + prod(settled.output_shape))
 
 
 def floor_seconds(settled: ConvPlan, itemsize: int, threads: int) -> float:

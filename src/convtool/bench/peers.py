@@ -11,7 +11,7 @@ between, and a stride is the result of every pixel with rows and columns left ou
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -19,17 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool.bench.cases import Case
-from convtool.geometry import ConvPlan
 from convtool.errors import UsageError, did_you_mean
+from convtool.geometry import ConvPlan
 
 # From this size on a kernel is worth an FFT of the image to the libraries that offer one.
 FFT_FROM = 11
 
-# Where a library would need more than a few seconds for one call, it is left out: so many
-# multiply-adds, of these methods at a rate that was measured for two cores at 2.5 GHz.
-NDIMAGE_MACS = 2e9
-VIPS_FLOAT_MACS = 5e9
-VIPS_INTEGER_MACS = 1e11
+# Where a layer of a network is a way to filter images, or is the case itself.
+TORCH_GROUPS = ("small", "stride", "dilation", "network")
+
+# Multiply-adds in a second, measured on two cores at 2.5 GHz: by which ways that would take longer
+# than there is patience for are left out.
+NDIMAGE = 5e8
+VIPS_FLOAT = 1.2e9
+VIPS_INTEGER = 5e10
+VIPS_INTEGER_WIDE = 2e9  # from so many taps on a side, where it does without vectors
+WIDE = 40
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Task:
     weights : ndarray (kh, kw) or HWIO, float32
     settled : ConvPlan
     threads : int
+    patience : float
+        How long one call may take by estimate, in seconds.
     """
 
     case: Case
@@ -50,6 +57,7 @@ class Task:
     weights: NDArray[np.float32]
     settled: ConvPlan
     threads: int
+    patience: float
 
     @property
     def image(self) -> NDArray[Any]:
@@ -74,10 +82,18 @@ class Task:
         spread[::d, ::d] = taps
         return spread
 
-    @property
-    def every(self) -> int:
-        """Multiply-adds of a call that computes every pixel, whatever the stride."""
-        return int(np.count_nonzero(self.weights)) * self.images.size
+    def bearable(self, rate: float, taps: int | None = None) -> bool:
+        """Whether a call ends in time that computes every pixel, whatever the stride.
+
+        Parameters
+        ----------
+        rate : float
+            Multiply-adds in a second.
+        taps : int, optional
+            How many for each pixel, if not the kernel's.
+        """
+        taps = self.weights.size if taps is None else taps
+        return taps * self.images.size <= rate * self.patience
 
     @property
     def suffix(self) -> str:
@@ -189,8 +205,13 @@ def _libvips(task: Task) -> Iterator[Way]:
     image = pyvips.Image.new_from_memory(task.images, w, h, c, kind)
     rows, cols = task.settled.rows, task.settled.cols
 
+    separable, side = task.case.kernel.factor is not None, task.weights.shape[0]
+
     def way(precision: str) -> Way:
-        function, mask = _vips_mask(pyvips, task, precision)
+        # In two steps whole numbers are rounded twice: small kernels fare better in one.
+        small = precision == "integer" and side <= 5
+        function = "convsep" if separable and not small else "conv"
+        mask = _vips_mask(pyvips, task, function, precision)
 
         def call() -> Any:
             result = getattr(image, function)(mask, precision=precision)
@@ -211,27 +232,23 @@ def _libvips(task: Task) -> Iterator[Way]:
             rim=False,  # it has a border of its own, the pixel at the edge
         )
 
-    if kind == "uchar" and _vips_macs(task) <= VIPS_INTEGER_MACS:
+    taps = 2 * side if separable else side * side
+    if kind == "uchar" and task.bearable(VIPS_INTEGER if side < WIDE else VIPS_INTEGER_WIDE, taps):
         yield way("integer")
-    if _vips_macs(task) <= VIPS_FLOAT_MACS:
+    if task.bearable(VIPS_FLOAT, taps):
         yield way("float")
 
 
-def _vips_macs(task: Task) -> int:
-    one = task.case.kernel.factor is not None
-    return task.images.size * 2 * task.weights.shape[0] if one else task.every
-
-
-def _vips_mask(pyvips: Any, task: Task, precision: str) -> tuple[str, Any]:
-    """Return the operation and its mask, with the scale that makes whole numbers of it."""
+def _vips_mask(pyvips: Any, task: Task, function: str, precision: str) -> Any:
+    """Return the mask, with the scale that makes whole numbers of it."""
     kernel = task.case.kernel
-    if kernel.factor is None:
+    if function == "conv":
         taps, divisor = task.dense_whole
-        return "conv", pyvips.Image.new_from_array(taps.tolist(), scale=divisor)
-    if precision == "float":
-        return "convsep", pyvips.Image.new_from_array([kernel.factor.tolist()])
+        return pyvips.Image.new_from_array(taps.tolist(), scale=divisor)
+    if precision == "float" and kernel.factor is not None:
+        return pyvips.Image.new_from_array([kernel.factor.tolist()])
     factor, divisor = kernel.whole_factor
-    return "convsep", pyvips.Image.new_from_array([factor.tolist()], scale=divisor)
+    return pyvips.Image.new_from_array([factor.tolist()], scale=divisor)
 
 
 def _scipy(task: Task) -> Iterator[Way]:
@@ -253,11 +270,11 @@ def _scipy(task: Task) -> Iterator[Way]:
             with fft.set_workers(task.threads):
                 return signal.oaconvolve(image, turned, mode="same", axes=(0, 1))
 
-        yield Way("scipy.signal oaconvolve", oaconvolve, task.nhwc, rim=False)
+        yield Way("SciPy oaconvolve", oaconvolve, task.nhwc, rim=False)
 
 
 def _ndimage_correlate(task: Task) -> Iterator[Way]:
-    if task.every > NDIMAGE_MACS:
+    if not task.bearable(NDIMAGE):
         return
     ndimage = import_module("scipy.ndimage")
     image, full, kernel = task.image, np.zeros_like(task.image), task.dense
@@ -267,14 +284,14 @@ def _ndimage_correlate(task: Task) -> Iterator[Way]:
         ndimage.correlate(image, kernel, output=full, mode="mirror")
         return full
 
-    yield Way(f"scipy.ndimage correlate{task.suffix}", task.strided(correlate), task.nhwc)
+    yield Way(f"SciPy correlate{task.suffix}", task.strided(correlate), task.nhwc)
 
 
 def _ndimage_separable(task: Task) -> Iterator[Way]:
     ndimage = import_module("scipy.ndimage")
     kernel, image, full = task.case.kernel, task.image, np.zeros_like(task.image)
     factor = kernel.factor
-    if 2 * kernel.shape[0] * image.size <= NDIMAGE_MACS:
+    if task.bearable(NDIMAGE, 2 * kernel.shape[0]):
         between = np.zeros(image.shape, np.float32)
 
         def correlate1d() -> NDArray[Any]:
@@ -282,14 +299,14 @@ def _ndimage_separable(task: Task) -> Iterator[Way]:
             ndimage.correlate1d(between, factor, 1, output=full, mode="mirror")
             return full
 
-        yield Way("scipy.ndimage correlate1d twice", correlate1d, task.nhwc)
+        yield Way("SciPy correlate1d twice", correlate1d, task.nhwc)
     if kernel.kind == "box":
 
         def uniform() -> NDArray[Any]:
             ndimage.uniform_filter(image, kernel.shape, output=full, mode="mirror", axes=(0, 1))
             return full
 
-        yield Way("scipy.ndimage uniform_filter", uniform, task.nhwc)
+        yield Way("SciPy uniform_filter", uniform, task.nhwc)
 
 
 def _pillow(task: Task) -> Iterator[Way]:
@@ -331,9 +348,7 @@ def _torch(task: Task) -> Iterator[Way]:
     it is given images that are padded already, which costs it nothing.
     """
     case, settled = task.case, task.settled
-    if task.images.dtype != np.float32 or case.group not in (
-        *("network", "small", "stride", "dilation"),
-    ):
+    if task.images.dtype != np.float32 or case.group not in TORCH_GROUPS:
         return
     torch = import_module("torch")
     torch.set_num_threads(task.threads)
@@ -365,7 +380,7 @@ def _torch(task: Task) -> Iterator[Way]:
             with torch.inference_mode():
                 return torch.nn.functional.conv2d(*inputs, **options)
 
-        yield Way(f"PyTorch conv2d {name}", call, lambda y: y.permute(0, 2, 3, 1).numpy())
+        yield Way(f"PyTorch {name}", call, lambda y: y.permute(0, 2, 3, 1).numpy())
 
 
 def _attribute(module: str) -> Callable[[], str]:
@@ -386,7 +401,7 @@ PEERS = (
 )
 
 
-@lru_cache(maxsize=None)
+@cache
 def version(peer: Peer) -> str | None:
     """Import a peer; return its version, or None where it is not there or does not load."""
     try:

@@ -15,18 +15,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.bench.cases import Case, full_rank, images, rank_one
-from convtool.bench.floors import bytes_moved, floor_seconds, thread_count
+from convtool.bench.cases import Case, Image, full_rank, images
+from convtool.bench.floors import (
+    bytes_moved,
+    copy_bandwidth,
+    floor_seconds,
+    multiply_peak,
+    thread_count,
+)
 from convtool.bench.peers import Peer, Task, Way
-from convtool.engine import METHODS, choose, convolve, finished
-from convtool.engine.finish import Finish
-from convtool.engine.planner import Choice
+from convtool.engine import Choice, Finish, choose, convolve, finished
 from convtool.errors import ConvtoolError
 from convtool.geometry import ConvPlan
 from convtool.terms import EngineName, MethodName, RangeMode
 
 # Some libraries' threads spin for a while when they have done their work, in wait for more.
 SETTLE = 0.004
+
+# Who takes so many times as long as the quickest will not be the quickest.
+FAR_BEHIND = 4
 
 # How far results may differ: 8-bit ones by a level, for sums are rounded to even, rounded up or
 # cut off; others by so much of the greatest sum there can be, which FFTs keep to as well.
@@ -35,9 +42,6 @@ SHARE = 1e-5
 
 # Results are compared in a band of so many rows at the top, in the middle and at the bottom.
 BAND = 256
-
-# The sizes of kernels along a curve.
-CURVE = (3, 5, 7, 9, 11, 15, 21, 31, 45, 63, 91, 127)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Settings:
         After so long no new round is begun; one there always is.
     turn : float
         How long a turn is at least, in seconds.
+    patience : float
+        How long a peer's call may take by estimate; what is slower is left out.
     threads : int, optional
         None for all cores.
     method : MethodName
@@ -62,6 +68,7 @@ class Settings:
     repeat: int = 5
     seconds: float = 8.0
     turn: float = 0.02
+    patience: float = 1.5
     threads: int | None = None
     method: MethodName = MethodName.AUTO
     peers: tuple[Peer, ...] = ()
@@ -70,6 +77,10 @@ class Settings:
     def count(self) -> int:
         """Threads of every library that can be told."""
         return thread_count(self.threads)
+
+
+STANDARD = Settings()
+QUICK = Settings(repeat=1, turn=0.01, patience=0.03)
 
 
 @dataclass(frozen=True)
@@ -174,21 +185,46 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Floors:
+    """What the machine does at best; see `floors`.
+
+    Parameters
+    ----------
+    copy_gb_per_s : float
+        Bytes read and bytes written together.
+    copy_bytes : int
+        How many these were: as many as the largest case moves.
+    multiply_add_gflops : float
+        float32, a multiply-add as two operations.
+    """
+
+    copy_gb_per_s: float
+    copy_bytes: int
+    multiply_add_gflops: float
+
+
+def find_floors(cases: Iterable[Case], kind: Image, settings: Settings) -> Floors:
+    """Measure the floors for cases, or for filters of one kind of image where there are none."""
+    every = [*cases, full_rank(1, kind)]
+    size = max(bytes_moved(case.plan(), np.dtype(case.dtype).itemsize) for case in every)
+    return Floors(
+        copy_bandwidth(size, settings.count) * 1e-9,
+        size,
+        multiply_peak(settings.count) * 1e-9,
+    )
+
+
+def copy_seconds(kind: Image, settings: Settings) -> float:
+    """Return the floor of filters of one kind of image."""
+    return floor_seconds(full_rank(1, kind).plan(), np.dtype(kind.dtype).itemsize, settings.count)
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """A case that the method asked for cannot do."""
 
     case: Case
     error: ConvtoolError
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of a curve: what a way takes for a kernel of so many rows and columns."""
-
-    curve: str
-    ours: bool
-    size: int
-    seconds: float
 
 
 def run(cases: Iterable[Case], settings: Settings) -> Iterator[Result | LeftOut]:
@@ -208,17 +244,17 @@ def measure(case: Case, settings: Settings) -> Result:
     EngineError
         Where the method asked for cannot do it.
     """
-    task = _task(case, settings)
+    task = prepare(case, settings)
     choice, ours = our_way(task, settings.method)
     expected = ours()
     ways, failed, found = [], dict[str, str](), dict[str, tuple[float, bool]]()
-    for way in _ways(task, settings.peers, failed):
-        difference, agrees = _try(task, way, expected, failed)
+    for way in ways_of(task, settings.peers, failed):
+        difference, agrees = attempt(task, way, expected, failed)
         if way.name not in failed:
             ways.append(way)
             found[way.name] = difference, agrees
     # Ours goes under an empty name, which no way has.
-    times = take_turns({"": ours} | {way.name: way.call for way in ways}, settings)
+    times = take_turns({"": ours} | {way.name: way.call for way in ways}, [""], settings)
     return Result(
         case,
         task.settled,
@@ -230,9 +266,10 @@ def measure(case: Case, settings: Settings) -> Result:
     )
 
 
-def _task(case: Case, settings: Settings) -> Task:
+def prepare(case: Case, settings: Settings) -> Task:
+    """Make the arrays of a case."""
     x = images(case.shape, case.dtype)
-    return Task(case, x, case.kernel.weights(), case.plan(), settings.count)
+    return Task(case, x, case.kernel.weights(), case.plan(), settings.count, settings.patience)
 
 
 def our_way(task: Task, method: MethodName) -> tuple[Choice, Callable[[], NDArray[Any]]]:
@@ -254,7 +291,8 @@ def our_way(task: Task, method: MethodName) -> tuple[Choice, Callable[[], NDArra
     return choice, lambda: finished(x, w, settled, choice, finish, threads=threads, out=out)[0]
 
 
-def _ways(task: Task, peers: Iterable[Peer], failed: dict[str, str]) -> Iterator[Way]:
+def ways_of(task: Task, peers: Iterable[Peer], failed: dict[str, str]) -> Iterator[Way]:
+    """Yield the ways of all peers; note in `failed` what one raised instead."""
     for peer in peers:
         try:
             yield from peer.ways(task)
@@ -262,10 +300,13 @@ def _ways(task: Task, peers: Iterable[Peer], failed: dict[str, str]) -> Iterator
             failed[peer.title] = f"{type(error).__name__}: {error}"
 
 
-def _try(
+def attempt(
     task: Task, way: Way, expected: NDArray[Any], failed: dict[str, str]
 ) -> tuple[float, bool]:
-    """Call once; return how far the result is from ours, and whether that is rounding."""
+    """Call once; return how far the result is from ours, and whether that is rounding.
+
+    What the call raises is noted in `failed`.
+    """
     try:
         result = way.array(way.call())
     except Exception as error:
@@ -305,14 +346,29 @@ def difference(result: NDArray[Any], expected: NDArray[Any], rim: tuple[int, int
     return greatest
 
 
-def take_turns(calls: Mapping[str, Callable[[], object]], settings: Settings) -> dict[str, Timing]:
-    """Time calls side by side, which were all made once before."""
+def take_turns(
+    calls: Mapping[str, Callable[[], object]], ours: Collection[str], settings: Settings
+) -> dict[str, Timing]:
+    """Time calls side by side, which were all made once before.
+
+    Parameters
+    ----------
+    calls : dict
+        By name.
+    ours : collection of str
+        Those that take part in every round. Of the others, those that were far behind in the first
+        round are not asked again, which leaves the time to those that matter.
+    settings : Settings
+    """
     names, times = list(calls), {name: list[float]() for name in calls}
     begun = perf_counter()
     for number in range(settings.repeat):
         if number and perf_counter() - begun > settings.seconds:
             break
-        first = number % len(names)
+        if number == 1:
+            limit = FAR_BEHIND * min(map(median, times.values()), default=0)
+            names = [name for name in names if name in ours or median(times[name]) <= limit]
+        first = number % max(len(names), 1)
         for name in names[first:] + names[:first]:
             sleep(SETTLE)
             times[name] += _turn(calls[name], settings.turn)
@@ -320,60 +376,10 @@ def take_turns(calls: Mapping[str, Callable[[], object]], settings: Settings) ->
 
 
 def _turn(call: Callable[[], object], seconds: float) -> list[float]:
-    taken: list[float] = []
-    while not taken or sum(taken) < seconds:
+    taken, total = list[float](), 0.0
+    while not taken or total < seconds:
         started = perf_counter()
         call()
         taken.append(perf_counter() - started)
+        total += taken[-1]
     return taken
-
-
-def curves(
-    size: tuple[int, int],
-    channels: int,
-    dtype: str,
-    settings: Settings,
-    sizes: Iterable[int] = CURVE,
-) -> Iterator[list[Point]]:
-    """Measure kernels of full rank of growing size, with every method of ours and every peer.
-
-    A method that takes kernels of another kind only, outer products, has a Gaussian instead.
-    Whatever took longer than a quarter of the time for a point is left out from there on.
-
-    Yields
-    ------
-    list of Point
-        All the points of one size of the kernel.
-    """
-    slow = set[str]()
-    for k in sizes:
-        case = full_rank(k, size, channels, dtype)
-        calls = _our_curves(case, settings, slow)
-        ours = set(calls)
-        task, failed = _task(case, settings), dict[str, str]()
-        expected = our_way(task, MethodName.AUTO)[1]()
-        for way in _ways(task, settings.peers, failed):
-            if way.name not in slow and _try(task, way, expected, failed)[1]:
-                calls[way.name] = way.call
-        for name in ours:
-            calls[name]()
-        times = take_turns(calls, settings)
-        yield [Point(name, name in ours, k, time.seconds) for name, time in times.items()]
-        slow |= {name for name, time in times.items() if time.best > settings.seconds / 4}
-
-
-def _our_curves(
-    case: Case, settings: Settings, slow: Collection[str]
-) -> dict[str, Callable[[], object]]:
-    """Return the calls of all our methods that can do a case, or one like it of rank one."""
-    calls: dict[str, Callable[[], object]] = {}
-    for method in METHODS[EngineName.CPU]:
-        for each, name in ((case, str(method)), (rank_one(case), f"{method}, rank 1")):
-            try:
-                call = our_way(_task(each, settings), method)[1]
-            except ConvtoolError:
-                continue
-            if name not in slow:
-                calls[name] = call
-            break
-    return calls

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convtool.cli import apply, kernels, shape
+from convtool.cli import apply, bench, kernels, shape
 from convtool.cli.help import Command
 from convtool.errors import ConvtoolError
 from convtool.version import __version__
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("apply", cls=Command, epilog=apply.EXAMPLES)(apply.apply)
 app.command("shape", cls=Command, epilog=shape.EXAMPLES)(shape.shape)
 app.add_typer(kernels.app, name="kernels")
+app.command("bench", cls=Command, epilog=bench.EXAMPLES)(bench.bench)
 
 
 def _print_version(wanted: bool) -> None:

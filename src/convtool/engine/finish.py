@@ -1,14 +1,11 @@
 """What becomes of a sum before it is stored: the end of every convolution, in any engine."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.images.ranges import summary, to_pixels
-from convtool.responses import activate, combine
-from convtool.terms import Activation, Combine, Depth, RangeMode
+from convtool.terms import Activation, Combine, RangeMode
 
 
 @dataclass(frozen=True)
@@ -92,45 +89,3 @@ class Summary:
             self.nan + other.nan,
             self.values + other.values,
         )
-
-
-_DEPTHS = {"uint8": Depth.EIGHT, "uint16": Depth.SIXTEEN, "float32": Depth.FLOAT}
-
-
-def apply(
-    sums: NDArray[np.float32], finish: Finish, filters: int
-) -> tuple[NDArray[Any], Summary | None]:
-    """Finish sums with NumPy: the plain way, which judges the others.
-
-    Parameters
-    ----------
-    sums : ndarray (N, H, W, K·F)
-        Of F filters on each of K channels.
-    finish : Finish
-    filters : int
-        F.
-
-    Returns
-    -------
-    results : ndarray (N, H, W, K·F), or (N, H, W, K) where filters are combined
-    summary : Summary or None
-    """
-    y = sums.reshape(*sums.shape[:3], -1, filters)
-    if finish.bias is not None:
-        y = y + finish.bias
-    responses = combine(activate(y, finish.activation), finish.combine)
-    depth = _DEPTHS[finish.dtype]
-    results, clipped = to_pixels(responses, finish.range, depth, finish.full_in, finish.full_out)
-    if not finish.summarise:
-        return results, None
-    size = responses.size
-    least, greatest, others = summary(responses)
-    return results, Summary(
-        least,
-        greatest,
-        others,
-        below=round(clipped.below * size),
-        above=round(clipped.above * size),
-        nan=round(clipped.nan * size),
-        values=size,
-    )

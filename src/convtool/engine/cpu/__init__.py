@@ -8,7 +8,9 @@ caches: there is no float copy of the image and no padded copy. Small kernels do
 where they can (`source.fused`).
 """
 
+from functools import reduce
 from math import prod
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -46,48 +48,33 @@ def convolve(
     if out is None:
         out = np.empty((*settled.output_shape[:3], channels), finish.dtype)
     count = min(threads or cores(), cores(), _worth(settled))
-    if method is MethodName.DIRECT:
-        columns = fused.inside(x, weights, settled, finish)
-        if columns is not None:
-            return out, _small(x, weights, settled, finish, out, columns, count)
-    recipe = RECIPES[method](settled, weights)
-    assert recipe is not None, f"{method} was chosen where it does not apply"
-    piece = walk.piece(x, settled, finish, out, recipe, count)
-    _run(piece, count)
-    return out, piece.summary() if finish.summarise else None
+    if method is MethodName.DIRECT and fused.fits(x, weights, settled, finish):
+        pieces = fused.pieces(x, weights, settled, finish, out, count)
+    else:
+        recipe = RECIPES[method](settled, weights)
+        assert recipe is not None, f"{method} was chosen where it does not apply"
+        pieces = [walk.piece(x, settled, finish, out, recipe, count)]
+    run(pieces, count)
+    if not finish.summarise:
+        return out, None
+    parts = [piece.summary() for piece in pieces]
+    return out, reduce(add, parts)
+
+
+def run(pieces: list[Piece], threads: int) -> None:
+    """Do the items of all pieces, each thread with scratch memory of its own."""
+    items = [(piece.function, piece.job, item) for piece in pieces for item in range(piece.items)]
+    size = max(piece.scratch for piece in pieces)
+    with work.scratch(size, min(threads, len(items))) as starts:
+
+        def do(number: int, thread: int) -> None:
+            function, job, item = items[number]
+            function(job, item, starts[thread])
+
+        work.share(len(items), threads, do)
 
 
 def _worth(settled: ConvPlan) -> int:
     """Return how many threads there is work for: waking one takes longer than a little of it."""
     seconds = settled.macs * 2e-11 + prod(settled.output_shape) * 3e-10
     return max(int(seconds / WORTH), 1)
-
-
-def _small(
-    x: NDArray[Any],
-    weights: NDArray[np.float64],
-    settled: ConvPlan,
-    finish: Finish,
-    out: NDArray[Any],
-    columns: tuple[int, int],
-    threads: int,
-) -> Summary | None:
-    """Compute the inside by machine code, and the columns at the ends by NumPy."""
-    piece = fused.piece(x, weights, settled, finish, out, columns, threads)
-    _run(piece, threads)
-    whole = piece.summary() if finish.summarise else None
-    for ends in ((0, columns[0]), (columns[1], settled.cols.o)):
-        if ends[0] < ends[1]:
-            part = fused.rim(x, weights, settled, finish, out, ends)
-            whole = whole + part if whole is not None and part is not None else None
-    return whole
-
-
-def _run(piece: Piece, threads: int) -> None:
-    """Do the items of a piece, each thread with scratch memory of its own."""
-    with work.scratch(piece.scratch, min(threads, piece.items)) as starts:
-
-        def do(item: int, thread: int) -> None:
-            piece.function(piece.job, item, starts[thread])
-
-        work.share(piece.items, threads, do)

@@ -1,0 +1,204 @@
+"""`convtool bench`: speed on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convtool.errors import UsageError
+
+CASES, MEASURING, OUTPUT = "Cases", "Measuring", "Output"
+
+EXAMPLES = """\b
+Examples:
+  convtool bench --quick
+  convtool bench --group small --group gaussian --channels 3 --dtype uint8
+  convtool bench --size 2048x2048 --peers opencv,torch --json speed.json
+  convtool bench --group full-rank --method direct --peers none
+  convtool bench --group none --size 1024x1024 --picture crossings.png
+
+Standard cases are timed side by side with every library that is installed and
+can do them, round after round: OpenCV, libvips (pyvips), SciPy, Pillow, PyTorch.
+One whose results differ from ours by more than rounding is shown as such and not
+counted. Every case has a floor, which no method can be below: a copy of as many
+bytes, and for the layers of networks the processor's peak. Ctrl-C ends with what
+there is. Exit status: 0; 2 the command line is wrong; 130 interrupted.
+"""
+
+
+def bench(
+    context: typer.Context,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="small, full-rank, gaussian, box, stride, dilation, network, or none for "
+            "--picture alone. May be repeated.",
+            rich_help_panel=CASES,
+            show_default="all",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Of the images; layers of networks have sizes of their own.",
+            rich_help_panel=CASES,
+            show_default="4096x4096",
+        ),
+    ] = None,
+    channels: Annotated[
+        str,
+        typer.Option(metavar="N[,N...]", help="Of the images.", rich_help_panel=CASES),
+    ] = "1,3",
+    dtype: Annotated[
+        str,
+        typer.Option(metavar="NAME[,NAME]", help="Of images and results.", rich_help_panel=CASES),
+    ] = "uint8,float32",
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Ours, for every case; those that it cannot do are left out. "
+            "auto: as apply chooses within the cpu engine.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="For us and for every peer that can be told.",
+            rich_help_panel=MEASURING,
+            show_default="all cores",
+        ),
+    ] = None,
+    peers: Annotated[
+        str,
+        typer.Option(
+            metavar="all|none|NAME[,NAME...]",
+            help="opencv, libvips, scipy, pillow, torch; all: those installed.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = "all",
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Rounds for each case, in which all take turns.",
+            rich_help_panel=MEASURING,
+            show_default="5",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            min=0,
+            help="Begin no further round of a case after so long.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = 8.0,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="512x512, one round of short turns, and no peers that are slow.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = False,
+    json: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="Write everything as JSON; with - instead of the table.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Measure kernels from 3x3 to 127x127 with every method and peer, on the first "
+            "kind of image, and draw their times.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("-q", "--quiet", help="Print nothing.", rich_help_panel=OUTPUT),
+    ] = False,
+) -> None:
+    """Measure speed on this machine, against its floors and against other libraries.
+
+    Ours is always the cpu engine.
+    """
+    for path in (json, picture):
+        if path is not None and path != "-" and Path(path).is_dir():
+            raise UsageError(f"{path} is a folder", f"name a file, such as {Path(path) / 'bench'}")
+
+    # Here and not above: --help and usage errors need none of it.
+    from dataclasses import replace
+
+    from convtool import images
+    from convtool.bench import cases, curves, machine, run
+    from convtool.bench import peers as others
+    from convtool.engine import check_threads
+    from convtool.geometry import choice, parse_pair
+    from convtool.report.bench import Report
+    from convtool.terms import MethodName
+
+    check_threads(threads)
+    taking_part = others.chosen(peers)
+    base = run.QUICK if quick else run.STANDARD
+    settings = replace(
+        base,
+        repeat=repeat or base.repeat,
+        seconds=seconds,
+        threads=threads,
+        method=choice(MethodName, method, "--method"),
+        peers=tuple(taking_part),
+    )
+    kinds = cases.kinds(
+        parse_pair(size or ("512" if quick else "4096"), "--size"),
+        channels.split(","),
+        dtype.split(","),
+    )
+    groups = cases.GROUPS if group is None else [name for name in group if name != "none"]
+    wanted = cases.standard(groups, kinds)
+    sizes = curves.SIZES if picture else ()
+    report = Report(
+        machine.describe(settings.count),
+        run.find_floors(wanted, kinds[0], settings),
+        {peer.title: others.version(peer) or "" for peer in taking_part},
+        len(wanted) + len(sizes),
+        quiet=quiet,
+        to_stderr=json == "-",
+    )
+    status = report.follow(run.run(wanted, settings), curves.measure(kinds[0], settings, sizes))
+    if json == "-":
+        typer.echo(report.json(_command(context)), nl=False)
+    elif json:
+        images.write_atomically(Path(json), report.json(_command(context)).encode())
+    if picture and report.points:
+        from convtool.bench.picture import png
+
+        copy = run.copy_seconds(kinds[0], settings)
+        images.write_atomically(Path(picture), png(report.points, kinds[0], report.machine, copy))
+    raise typer.Exit(status)
+
+
+def _command(context: typer.Context) -> str:
+    """Return the command line: the options that were given, in one form for each."""
+    import shlex
+
+    words = ["convtool", "bench"]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name or ""]
+        for each in value if isinstance(value, list | tuple) else [value]:
+            words += [parameter.opts[-1]] if each is True else [parameter.opts[-1], str(each)]
+    return shlex.join(words)

@@ -1,0 +1,290 @@
+"""What was measured, as a table that grows while it runs, and as JSON."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from convtool.bench.curves import Point, crossings, lines
+from convtool.bench.machine import Machine
+from convtool.bench.run import Floors, LeftOut, PeerTiming, Result
+from convtool.report.events import Progress, listening
+from convtool.report.lines import BAD, DIM, GOOD, HEAD, WARN, Line, emit, entry
+
+NAME_WIDTH = 31
+HEADINGS = f"{'ours':<10}{'ms':>8}{'floor':>7}{'GFLOP/s':>9}{'ratio':>9}{'ms':>9}  fastest peer"
+
+LEGEND = (
+    "floor: that of a copy of the image, or of a layer's multiply-adds at the peak, over ours;",
+    "GFLOP/s: multiply-adds of the direct sum, whatever the method does instead;",
+    "ratio: the fastest peer that gives the same results, over ours: above 1 ours is ahead",
+)
+
+
+class Report:
+    """Prints results as they come, and keeps them.
+
+    Parameters
+    ----------
+    machine : Machine
+    floors : Floors
+    peers : dict
+        From the titles of the peers that take part to their versions.
+    total : int
+        How many results and sizes of kernels there will be.
+    quiet : bool
+        Print nothing.
+    to_stderr : bool
+        Standard output holds the JSON.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        floors: Floors,
+        peers: Mapping[str, str],
+        total: int,
+        *,
+        quiet: bool,
+        to_stderr: bool = False,
+    ) -> None:
+        self.machine, self.floors, self.peers = machine, floors, peers
+        self.total, self.quiet = total, quiet
+        self.stream = sys.stderr if to_stderr else sys.stdout
+        self.results = list[Result]()
+        self.left_out = list[LeftOut]()
+        self.points = list[Point]()
+        self.interrupted = False
+        self._group = ""
+
+    def follow(
+        self, happening: Iterable[Result | LeftOut], curves: Iterable[list[Point]] = ()
+    ) -> int:
+        """Print every result as it comes, then the sum, of what there is after an interrupt too.
+
+        Returns
+        -------
+        int
+            The exit status: 0, or 130 where it was interrupted.
+        """
+        self._emit(header(self.machine, self.floors, self.peers))
+        try:
+            with listening(self.quiet), Progress(self.total, hidden=self.quiet) as progress:
+                for result in happening:
+                    with progress.aside():
+                        self._take(result)
+                    progress.advance()
+                for points in curves:
+                    self.points += points
+                    progress.advance()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        self._emit(self._sum())
+        return 130 if self.interrupted else 0
+
+    def _emit(self, parts: Iterable[Line]) -> None:
+        if not self.quiet:
+            emit(parts, self.stream)
+
+    def _take(self, result: Result | LeftOut) -> None:
+        if isinstance(result, LeftOut):
+            self.left_out.append(result)
+            return
+        self.results.append(result)
+        parts: list[Line] = []
+        if not self._group:
+            parts += [entry("" if n else "columns", (text, DIM)) for n, text in enumerate(LEGEND)]
+        if result.case.group != self._group:
+            self._group = result.case.group
+            parts += [[], [(f"{self._group:{NAME_WIDTH}}{HEADINGS}", HEAD)]]
+        self._emit([*parts, row(result)])
+
+    def _sum(self) -> list[Line]:
+        parts: list[Line] = [[], *summary(self.results)]
+        if self.left_out:
+            names = {each.error.message for each in self.left_out}
+            count = _count(len(self.left_out), "case")
+            parts.append(entry("left out", f"{count}: {'; '.join(sorted(names))}"))
+        for crossing in crossings(self.points):
+            parts.append(
+                entry(
+                    "crossing",
+                    f"{crossing.before} to {crossing.after} at {crossing.size:.3g} rows and "
+                    f"columns, {crossing.seconds * 1e3:.3g} ms",
+                )
+            )
+        if self.interrupted:
+            parts.append([("interrupted: this is what was measured so far", WARN)])
+        return parts
+
+    def json(self, command: str) -> str:
+        """Return what ``--json`` writes: one object, each case on a line of its own.
+
+        Parameters
+        ----------
+        command : str
+            The command line that made it.
+        """
+        parts = []
+        for key, value in self._document(command).items():
+            text = json.dumps(value)
+            if isinstance(value, list) and value:
+                text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n]"
+            parts.append(f"{json.dumps(key)}: {text}")
+        return "{\n" + ",\n".join(parts) + "\n}\n"
+
+    def _document(self, command: str) -> dict[str, object]:
+        return {
+            "machine": {**asdict(self.machine), "peers": dict(self.peers)},
+            "command": command,
+            "floors": asdict(self.floors),
+            "cases": [result_json(result) for result in self.results],
+            "left_out": [
+                {"group": each.case.group, "name": each.case.name, "reason": each.error.message}
+                for each in self.left_out
+            ],
+            "curves": {
+                name: [[point.size, point.seconds] for point in curve]
+                for name, curve in lines(self.points).items()
+            },
+            "crossings": [asdict(crossing) for crossing in crossings(self.points)],
+            "interrupted": self.interrupted,
+        }
+
+
+def header(machine: Machine, floors: Floors, peers: Mapping[str, str]) -> list[Line]:
+    """Return the machine, the peers and the floors."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    others = ", ".join(f"{name} {version}" for name, version in peers.items())
+    return [
+        entry("machine", f"{machine.processor}, {machine.cores} cores, {machine.system}"),
+        entry("ours", f"{versions}; the cpu engine with {_count(machine.threads, 'thread')}"),
+        entry("peers", others or "none"),
+        entry(
+            "floors",
+            f"copying {_figure(floors.copy_gb_per_s)} GB/s, read + written "
+            f"({_figure(floors.copy_bytes / 1e6)} MB); multiply-add "
+            f"{_figure(floors.multiply_add_gflops)} GFLOP/s, float32",
+        ),
+    ]
+
+
+def row(result: Result) -> Line:
+    """Return one case."""
+    line: Line = [
+        (f"  {result.case.name}".ljust(NAME_WIDTH), ""),
+        (f"{result.choice.method:<10}", DIM),
+        (f"{_figure(result.ours.seconds * 1e3):>8}", ""),
+        (f"{result.share_of_floor:>7.1%}", DIM),
+        (f"{_figure(result.gflops):>9}", DIM),
+    ]
+    name = result.fastest_peer
+    if name is None:
+        return [*line, (f"{'-':>9}", DIM)]
+    ratio = result.ratio_of(name)
+    return [
+        *line,
+        (f"{_figure(ratio) + 'x':>9}", GOOD if ratio >= 1 else BAD),
+        (f"{_figure(result.peers[name].timing.seconds * 1e3):>9}", ""),
+        (f"  {name}", ""),
+    ]
+
+
+def summary(results: Sequence[Result]) -> list[Line]:
+    """Return how many cases were ahead, who else was, and what was not counted."""
+    compared = [result for result in results if result.ratio is not None]
+    ahead = sum(result.ratio >= 1 for result in compared if result.ratio is not None)
+    parts = []
+    if compared:
+        alone = len(results) - len(compared)
+        rest = f"; {_count(alone, 'case')} that no peer did" if alone else ""
+        count = f"{ahead} of {_count(len(compared), 'case')} that a peer did as well{rest}"
+        parts.append(entry("ahead in", (count, HEAD)))
+    elif results:
+        parts.append(entry("measured", f"{_count(len(results), 'case')}, none with a peer"))
+    # By library: a way's name begins with it.
+    first = Counter(
+        r.fastest_peer.split()[0]
+        for r in compared
+        if r.fastest_peer is not None and r.ratio_of(r.fastest_peer) < 1
+    )
+    if first:
+        others = ", ".join(f"{name} in {count}" for name, count in first.most_common())
+        parts.append(entry("behind", others))
+    return parts + _not_counted(results)
+
+
+def _not_counted(results: Sequence[Result]) -> list[Line]:
+    """Return who computes something else, and who failed."""
+    parts = []
+    uncounted: dict[str, list[PeerTiming]] = {}
+    failed = dict[str, str]()
+    for result in results:
+        failed |= result.failed
+        for name, peer in result.peers.items():
+            if not peer.counts:
+                uncounted.setdefault(name, []).append(peer)
+    for name, timings in uncounted.items():
+        most = max(timing.difference for timing in timings)
+        why = "an approximation" if all(t.approximate for t in timings) else "other results"
+        text = f"{name}: {why} in {_count(len(timings), 'case')}, up to {_figure(most)} off"
+        parts.append(entry("not counted", text))
+    for name, reason in failed.items():
+        parts.append(entry("failed", f"{name}: {reason}"))
+    return parts
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def _figure(value: float) -> str:
+    """Write a number with three digits, and more only before the point."""
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}" if value else "0"
+
+
+def result_json(result: Result) -> dict[str, object]:
+    """Return one case; times in seconds, as they were measured."""
+    case = result.case
+    return {
+        "group": case.group,
+        "name": case.name,
+        "shape": list(case.shape),
+        "output_shape": list(result.settled.output_shape),
+        "dtype": case.dtype,
+        "kernel": str(case.kernel),
+        "stride": case.stride,
+        "dilation": case.dilation,
+        "groups": case.groups,
+        "padding": case.padding,
+        "border": case.border,
+        "macs": result.settled.macs,
+        "bytes": result.bytes_moved,
+        "ours": {
+            "engine": result.choice.engine,
+            "method": result.choice.method,
+            **asdict(result.ours),
+        },
+        "floor_seconds": result.floor,
+        "share_of_floor": result.share_of_floor,
+        "gflops": result.gflops,
+        "ns_per_output": result.nanoseconds_per_output,
+        "peers": {name: peer_json(result, name) for name in result.peers},
+        "fastest_peer": result.fastest_peer,
+        "ratio": result.ratio,
+    }
+
+
+def peer_json(result: Result, name: str) -> dict[str, object]:
+    """Return what came of one way of a peer."""
+    peer = result.peers[name]
+    # JSON has no infinity.
+    apart = peer.difference if peer.difference < float("inf") else None
+    return {
+        **asdict(peer.timing),
+        "ratio": result.ratio_of(name),
+        "agrees": peer.agrees,
+        "difference": apart,
+        "approximate": peer.approximate,
+    }
