@@ -68,6 +68,8 @@ JOB = np.dtype(
         ("kernel", ADDRESS),
         ("store", ADDRESS),
         ("recipe", ADDRESS),
+        # The recipe for whole tiles that are summed right into the output, if they may be.
+        ("straight", ADDRESS),
         # What becomes of a sum: see `finish`.
         ("bias", ADDRESS),
         ("depth_biases", WHOLE),

@@ -36,6 +36,8 @@ class Layout(NamedTuple):
         Floats that its tiles may read beyond a line, and write beyond a row of sums.
     extra_lines : int
         How many lines' worth of scratch memory the unit needs.
+    exact_from : int
+        In strips of at least so many columns the unit writes its sums and nothing beyond; 0: never.
     """
 
     kernel: int
@@ -48,6 +50,7 @@ class Layout(NamedTuple):
     line_slack: int = 256
     block_slack: int = 256
     extra_lines: int = 0
+    exact_from: int = 0
 
 
 @dataclass
@@ -122,6 +125,7 @@ def depthwise(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe:
         depth=c,
         depth_pitch=c,
         filters=filters,
+        exact_from=vectors if known else 0,
         line_slack=slack,
         block_slack=slack,
     )
@@ -222,6 +226,7 @@ def products(settled: ConvPlan, weights: NDArray[np.float64]) -> Recipe | None:
         depth_pitch=depth_pitch,
         split=False,
         strip_columns=pixels,
+        exact_from=pixels if each % wide == 0 else 0,
         line_slack=pixels * apart + 64,
         block_slack=pixels * depth_pitch + wide,
     )

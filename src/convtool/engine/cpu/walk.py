@@ -38,6 +38,8 @@ class Plan(NamedTuple):
         See `tap_offsets`.
     line_length : int
         Floats of a line.
+    straight : bool
+        Whether whole tiles may be summed right into the output.
     keep : list
         What the record points to.
     """
@@ -47,6 +49,7 @@ class Plan(NamedTuple):
     scratch: int
     offsets: NDArray[np.int64]
     line_length: int
+    straight: bool
     keep: list[Any]
 
 
@@ -77,6 +80,10 @@ def piece(
     recipe.record["pitch"], recipe.record["offsets"] = j["pitch"], address_of(planned.offsets)
     if "line_length" in (recipe.record.dtype.names or ()):
         recipe.record["line_length"] = planned.line_length
+    straight = recipe.record.copy()
+    if planned.straight and plain and finish.dtype == "float32":
+        straight["pitch"] = out.shape[2] * out.shape[3]
+        j["straight"] = address_of(straight)
     parts = summaries(planned.items if finish.summarise else 0)
     say_finish(j, finish, settled, parts)
     return Piece(
@@ -85,7 +92,7 @@ def piece(
         planned.items,
         planned.scratch,
         lambda: sum_up(parts, out.size),
-        [x, out, recipe, planned, parts],
+        [x, out, recipe, straight, planned, parts],
     )
 
 
@@ -135,4 +142,6 @@ def _plan(
     items = n * int(j["residues"] * j["bands"] * j["strips"])
     scratch = place + layout.extra_lines * phases * length * 4
     offsets = tap_offsets(cols, phases, length, c)
-    return Plan(record, items, scratch, offsets, phases * length, tables)
+    narrowest = cols.o // int(j["strips"])
+    straight = 0 < layout.exact_from <= narrowest and j["residues"] == 1
+    return Plan(record, items, scratch, offsets, phases * length, bool(straight), tables)

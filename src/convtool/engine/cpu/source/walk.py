@@ -62,6 +62,13 @@ def walk(address, item, scratch):
             if q > last:  # under sums that nobody will see: any line
                 q = last
             table[np.uintp(u)] = scratch + np.uintp((q % job.slots) * slot_bytes)
+        if job.straight != 0 and valid == job.tile_rows:
+            pixel = (image * job.out_rows + m) * job.out_columns + first_column
+            place = job.out + np.uintp(pixel * job.out_pixel_bytes)
+            extra = scratch + job.extra_at
+            kernel(job.kernel, job.straight, scratch + job.table_at, place, columns, extra)
+            m += job.tile_rows
+            continue
         kernel(
             job.kernel, job.recipe, scratch + job.table_at, block, columns, scratch + job.extra_at
         )
