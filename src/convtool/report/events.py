@@ -327,7 +327,9 @@ def share_text(share: float) -> str:
 
 def seconds_text(seconds: float) -> str:
     """Write a time with a sensible unit."""
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+    if seconds < 1:
+        return f"{seconds * 1000:.{1 if seconds < 0.01 else 0}f} ms"
+    return f"{seconds:.2f} s"
 
 
 def failure_line(event: Failed) -> Line:
