@@ -136,7 +136,7 @@ def test_rounding_goes_to_even_and_stops_at_the_ends(method):
         np.testing.assert_array_equal(result, expected)
 
 
-@pytest.mark.parametrize("method", ["direct", "separable"])
+@pytest.mark.parametrize("method", ["direct", "separable", "fft"])
 @pytest.mark.parametrize("size", [(3, 3), (12, 5), (1, 40)])
 def test_nan_and_infinity_reach_exactly_their_windows(method, size):
     images = np.ones((1, 40, 120, 3), np.float32)
@@ -157,6 +157,7 @@ def test_nan_and_infinity_reach_exactly_their_windows(method, size):
         (np.outer(np.hanning(9), np.hanning(7)), "separable"),
         (np.full((9, 9), 1 / 81), "separable"),
         (np.random.default_rng(1).standard_normal((3, 3, 3, 20)), "gemm"),
+        (np.random.default_rng(1).standard_normal((21, 21)), "fft"),
     ],
 )
 def test_results_do_not_depend_on_threads_or_on_how_the_work_is_cut(kernel, method, monkeypatch):

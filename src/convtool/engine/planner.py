@@ -12,6 +12,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from convtool.engine import tiles
 from convtool.engine.factors import constant, factors, whole
 from convtool.errors import EngineError
 from convtool.geometry import ConvPlan
@@ -20,7 +21,12 @@ from convtool.terms import EngineName, MethodName
 # Which methods each engine has. NumPy's is the reference: patches and one matrix product.
 METHODS = {
     EngineName.NUMPY: (MethodName.GEMM,),
-    EngineName.CPU: (MethodName.DIRECT, MethodName.SEPARABLE, MethodName.GEMM),
+    EngineName.CPU: (
+        MethodName.DIRECT,
+        MethodName.SEPARABLE,
+        MethodName.GEMM,
+        MethodName.FFT,
+    ),
 }
 
 # What each part of the work takes for one number, in nanoseconds on one core; in the NumPy engine
@@ -36,6 +42,7 @@ NANOSECONDS = {
     "box down": 0.010,  # a line added down the columns
     "box along": 0.035,  # a number added along the rows
     "product": 0.009,  # a multiply-add across channels
+    **tiles.NANOSECONDS,
     "numpy": 1.3,  # a result
     "numpy tap": 0.40,  # a number of a patch, copied and multiplied
     "numpy gather": 0.5,  # a number of a patch across channels, copied
@@ -97,7 +104,12 @@ def options(
         found.append(_option(EngineName.CPU, MethodName.DIRECT, direct(settled), threads))
     if not settled.per_channel:
         found.append(_option(EngineName.CPU, MethodName.GEMM, products(settled), threads))
-    elif weights is not None:
+    else:
+        cut = tiles.choose(settled)
+        how = f"tiles of {cut.rows}x{cut.columns}"
+        parts = tiles.parts(settled, cut)
+        found.append(_option(EngineName.CPU, MethodName.FFT, parts, threads, how))
+    if settled.per_channel and weights is not None:
         taps = np.asarray(weights, np.float64)
         parts, how = separable(settled, taps)
         if parts:

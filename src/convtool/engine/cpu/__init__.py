@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool.engine.cores import cores
-from convtool.engine.cpu import fused, walk, work
+from convtool.engine.cpu import fourier, fused, walk, work
 from convtool.engine.cpu.methods import RECIPES
 from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
@@ -50,6 +50,8 @@ def convolve(
     count = min(threads or cores(), cores(), _worth(settled))
     if method is MethodName.DIRECT and fused.fits(x, weights, settled, finish):
         pieces = fused.pieces(x, weights, settled, finish, out, count)
+    elif method is MethodName.FFT:
+        pieces = [fourier.piece(x, weights, settled, finish, out, count)]
     else:
         recipe = RECIPES[method](settled, weights)
         assert recipe is not None, f"{method} was chosen where it does not apply"
