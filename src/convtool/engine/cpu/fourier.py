@@ -18,7 +18,7 @@ from convtool.engine.cpu.cutting import address_of, whole_lines
 from convtool.engine.cpu.job import ADDRESS, JOB, WHOLE
 from convtool.engine.cpu.piece import Piece, describe, function, say_finish, sum_up, summaries
 from convtool.engine.finish import Finish
-from convtool.engine.tiles import LAST_OF_COLUMNS, LAST_OF_ROWS, Tiles, passes
+from convtool.engine.tiles import LAST_OF_COLUMNS, LAST_OF_ROWS, RADICES, Tiles, passes
 from convtool.geometry import ConvPlan
 
 FOURIER = np.dtype(
@@ -52,12 +52,13 @@ FOURIER = np.dtype(
         ("row_stride", WHOLE),
         ("row_dilation", WHOLE),
         ("column_dilation", WHOLE),
-        # The largest number that a transform takes, and its bits; the unit for the others, and the
-        # sign of the weights, where all have the same.
+        # The largest number that a transform takes, and its bits; the sign of the weights, where
+        # all have the same; the unit for larger numbers, and which items want it but had none.
         ("limit", np.float32),
         ("limit_bits", WHOLE),
-        ("aside", ADDRESS),
         ("same_sign", WHOLE),
+        ("aside", ADDRESS),
+        ("wanted", ADDRESS),
         # The scratch memory of a thread after its tiles, in bytes from its beginning.
         ("lines_at", WHOLE),
         ("line_bytes", WHOLE),
@@ -77,8 +78,9 @@ HALF_TILE = np.dtype([(name, WHOLE) for name in ("top", "left", "high", "wide", 
 # Numbers in a row of a table of passes: radix, distance in vectors, address of the waves.
 PASS = 3
 
-# Changes with the records, on which machine code depends.
-LAYOUT = crc32(repr((FOURIER, HALF_TILE, PASS)).encode())
+# Changes with the records and the radices, on which machine code depends.
+_READ = (FOURIER, HALF_TILE, PASS, RADICES, LAST_OF_COLUMNS, LAST_OF_ROWS)
+LAYOUT = crc32(repr(_READ).encode())
 
 
 class Plan(NamedTuple):
@@ -126,8 +128,8 @@ def piece(
     """Lay out the sums of filters that every channel has for itself.
 
     An error is about 2e-7 of the largest number in a tile times the sum of the weights' sizes,
-    and no more than 2e-6 of it. NaN, infinity and numbers beyond 1e26 reach the windows that hold
-    them and no other: see `source.aside`. The tiles are the same for any number of threads.
+    and no more than 2e-6 of it. NaN, infinity and numbers beyond about 1e26 reach the windows that
+    hold them and no other: see `source.aside`. The tiles are the same for any number of threads.
 
     Parameters
     ----------
@@ -159,18 +161,20 @@ def piece(
     r["scale"], r["limit"] = spectrum.scale, spectrum.limit
     r["limit_bits"] = np.float32(spectrum.limit).view(np.int32)
     r["same_sign"] = spectrum.same_sign
-    if x.dtype == np.float32 or not abs(settled.spec.border.value) <= spectrum.limit:
-        r["aside"] = machine.address("aside", LAYOUT)
+    wanted = np.zeros(planned.items, np.int32)
+    r["wanted"] = address_of(wanted)
+    unit = function(machine.address("fourier", lanes, LAYOUT))
+
+    def run(job: int, item: int, scratch: int) -> None:
+        unit(job, item, scratch)
+        if wanted[item]:  # which is rare enough to compile it then, not now
+            r["aside"], wanted[item] = machine.address("aside", LAYOUT), 0
+            unit(job, item, scratch)
+
     parts = summaries(planned.items if finish.summarise else 0)
     say_finish(j, finish, settled, parts)
-    return Piece(
-        function(machine.address("fourier", lanes, LAYOUT)),
-        record,
-        planned.items,
-        planned.scratch,
-        lambda: sum_up(parts, out.size),
-        [x, out, recipe, taps, spectrum, planned, parts],
-    )
+    keep = [x, out, recipe, taps, spectrum, planned, parts]
+    return Piece(run, record, planned.items, planned.scratch, lambda: sum_up(parts, out.size), keep)
 
 
 @lru_cache(maxsize=64)
