@@ -1,4 +1,6 @@
-"""Fit the planner's constants on this machine: python benchmarks/calibrate.py
+"""Fit the planner's constants for float32 on this machine: python benchmarks/calibrate.py
+
+Those for narrow pixels are set by hand, from `convtool bench` on 8-bit images.
 
 Every method is timed on one core over sizes of images and kernels, in rounds so that a busy moment
 does not fall on one case alone. The nanoseconds of each part of the work are then those that bring
@@ -36,6 +38,11 @@ def cases():
             yield EngineName.CPU, MethodName.SEPARABLE, x, np.full((1, k, k), 0.01), {}
         yield EngineName.CPU, MethodName.DIRECT, rgb, full, {"stride": 2}
         yield EngineName.NUMPY, MethodName.GEMM, small, full, {}
+    for high, wide in ((15, 3), (3, 15), (41, 3), (3, 41)):  # to tell down from along
+        line = gaussian(max(high, wide))[0].sum(0)
+        pair = np.outer(line[:high], line[:wide])[None]
+        yield EngineName.CPU, MethodName.SEPARABLE, rgb, pair, {}
+        yield EngineName.CPU, MethodName.SEPARABLE, rgb, np.full((1, high, wide), 0.01), {}
     for k in (31, 63):
         yield EngineName.CPU, MethodName.SEPARABLE, rgb, gaussian(k), {}
         yield EngineName.CPU, MethodName.SEPARABLE, rgb, np.full((1, k, k), 0.01), {}
@@ -60,7 +67,7 @@ def parts_of(chosen, settled, weights):
 
 
 def main():
-    names = list(planner.NANOSECONDS)
+    names = [name for name in planner.NANOSECONDS if not name.startswith("fourier")]
     work, rows = [], []
     for who, method, x, weights, options in cases():
         shape = weights.shape[1:] if weights.ndim == 3 else weights.shape

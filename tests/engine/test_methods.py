@@ -191,6 +191,14 @@ def test_factors_of_whole_kernels_are_whole():
     assert factors(rng.standard_normal((1, 20, 20))) is None
 
 
+def test_products_that_were_rounded_to_float32_are_still_products():
+    line = np.exp(-(np.linspace(-3, 3, 31) ** 2))
+    kernel = np.outer(line, line).astype(np.float32).astype(float)
+    columns, rows = factors(kernel[None])
+    assert columns.shape == (1, 1, 31)
+    np.testing.assert_allclose(columns[0].T @ rows[0], kernel, rtol=3e-7)
+
+
 def settled(shape, kernel, **options):
     return plan(ConvSpec.of(**options), shape, np.shape(kernel))
 
@@ -217,6 +225,16 @@ def test_the_planner_takes_the_quickest_and_says_what_else_there_is():
     seconds = [option.seconds for option in chosen["gauss"].options]
     assert len(seconds) >= 3
     assert seconds == sorted(seconds)
+    # A transform would round what is exact.
+    whole_taps = rng.integers(-9, 10, (1, 31, 31))
+    planned = settled(large, whole_taps[0])
+    assert engine.choose(planned, CPU, weights=whole_taps / 3).method is MethodName.FFT
+    assert engine.choose(planned, CPU, weights=whole_taps).method is MethodName.DIRECT
+    # Converting 8-bit pixels for every tap anew comes dearer than reading float32.
+    seven = np.outer(np.hanning(9)[1:-1], np.hanning(9)[1:-1])[None]
+    for dtype, method in (("uint8", MethodName.SEPARABLE), ("float32", MethodName.DIRECT)):
+        small_one = engine.choose(settled(large, seven[0]), CPU, weights=seven, dtype=dtype)
+        assert small_one.method is method
     across = rng.standard_normal((3, 3, 3, 8))
     many = engine.choose(settled(large, across), weights=across)
     assert (many.engine, many.method) == (CPU, MethodName.GEMM)

@@ -18,7 +18,7 @@ from convtool.batch.naming import check_paths, fields_of, targets_of, without_ow
 from convtool.errors import ConvtoolError, EngineError, ImageError, UsageError
 from convtool.geometry import ConvPlan, Note, plan
 from convtool.images import Header
-from convtool.terms import AlphaMode
+from convtool.terms import AlphaMode, Depth
 
 T = TypeVar("T")
 
@@ -165,6 +165,7 @@ def _job(request: Request, settled: _Settled, index: int, macs: int) -> Job:
             weights=request.kernel.weights,
             threads=request.threads,
             macs=macs,
+            dtype={Depth.EIGHT: "uint8", Depth.SIXTEEN: "uint16"}.get(header.depth, "float32"),
         ),
         notes=(*settled.plan.notes, *notes),
     )

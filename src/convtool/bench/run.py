@@ -282,7 +282,7 @@ def our_way(task: Task, method: MethodName) -> tuple[Choice, Callable[[], NDArra
     """
     x, settled, threads = task.images, task.settled, task.threads
     w = task.weights[None] if settled.per_channel else task.weights
-    choice = choose(settled, EngineName.CPU, method, weights=w, threads=threads)
+    choice = choose(settled, EngineName.CPU, method, weights=w, threads=threads, dtype=x.dtype)
     out = np.zeros(settled.output_shape, x.dtype)
     if x.dtype == np.float32:
         return choice, lambda: convolve(x, w, settled, choice, threads=threads, out=out)

@@ -45,12 +45,21 @@ def choose(
     weights: NDArray[np.generic] | None = None,
     threads: int | None = None,
     macs: int | None = None,
+    dtype: DTypeLike = "float32",
 ) -> Choice:
-    """Choose the engine and the method for a plan; see `convtool.engine.planner.choose`."""
+    """Choose the engine and the method for images of `dtype`: see `planner.choose`."""
     if settled.spec.flip and weights is not None:
         weights = _flipped(weights, settled)
     count = min(threads or cores(), cores())
-    return planner.choose(settled, engine, method, weights=weights, threads=count, macs=macs)
+    return planner.choose(
+        settled,
+        engine,
+        method,
+        weights=weights,
+        threads=count,
+        macs=macs,
+        narrow=np.dtype(dtype) in (np.uint8, np.uint16),
+    )
 
 
 def convolve(
@@ -231,6 +240,7 @@ def conv2d(
         choice(MethodName, method, "method"),
         weights=w,
         threads=threads,
+        dtype=x.dtype,
     )
     added = None if bias is None else filter_bias(bias, settled)
     if chosen.engine is EngineName.CPU:

@@ -11,8 +11,10 @@ from convtool.geometry import ConvPlan
 Doubles = NDArray[np.float64]
 
 # The rest that a sum of outer products may leave, of the sum of the weights' sizes: half of what
-# rounding the weights to float32 leaves.
-REST = 3e-8
+# rounding the weights to float32 may leave. Or of each weight by itself, where it is one product
+# that was rounded as often as that.
+REST = 6e-8
+ROUNDED = 2.5e-7
 
 # Larger numbers are no weights of which sums stay exact.
 WHOLE_BELOW = 2.0**24
@@ -87,7 +89,8 @@ def _split(kernel: Doubles) -> tuple[Doubles, Doubles] | None:
         row = numbers / np.gcd.reduce(numbers)
         column = kernel[:, b] / row[b]
         return (column[None], row[None]) if (np.outer(column, row) == kernel).all() else None
-    if np.abs(np.outer(column, row) - kernel).sum() <= REST * size:
+    rest = np.abs(np.outer(column, row) - kernel)
+    if rest.sum() <= REST * size or (rest <= ROUNDED * np.abs(kernel)).all():
         # As large the one as the other, so that neither overflows.
         balance = np.sqrt(np.abs(kernel[a, b]))
         return column[None] / balance, row[None] * balance

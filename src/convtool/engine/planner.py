@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool.engine import tiles
-from convtool.engine.factors import constant, factors, whole
+from convtool.engine.factors import constant, factors
 from convtool.errors import EngineError
 from convtool.geometry import ConvPlan
 from convtool.terms import EngineName, MethodName
@@ -32,21 +32,24 @@ METHODS = {
 # What each part of the work takes for one number, in nanoseconds on one core; in the NumPy engine
 # on all that its BLAS uses. Vectors of 16 float32 at 2.5 GHz.
 NANOSECONDS = {
-    "load": 0.20,  # a pixel's channel, converted into a line
-    "store": 0.20,  # a result, rounded and stored
-    "tap": 0.020,  # a multiply-add of lines
-    "small": 0.28,  # a result of a small kernel, from pixels to pixels
-    "small tap": 0.025,  # and a multiply-add for it
-    "down": 0.020,  # a multiply-add down the columns
-    "along": 0.035,  # a multiply-add along the rows, where loads are the limit
-    "box down": 0.010,  # a line added down the columns
-    "box along": 0.035,  # a number added along the rows
-    "product": 0.009,  # a multiply-add across channels
+    "load": 1.18,  # a pixel's channel, converted into a line
+    "store": 0.237,  # a result, rounded and stored
+    "tap": 0.0217,  # a multiply-add of lines
+    "narrow load": 0.25,  # a channel of an 8-bit or 16-bit pixel
+    "small": 0.90,  # a result of a small kernel, from pixels to pixels
+    "small tap": 0.0145,  # and a multiply-add for it
+    "narrow small": 0.25,  # the same from 8-bit or 16-bit pixels, of which there are fewer bytes
+    "narrow small tap": 0.028,  # but which are converted anew for every tap
+    "down": 0.0417,  # a multiply-add down the columns
+    "along": 0.0316,  # a multiply-add along the rows, where loads are the limit
+    "box down": 0.0556,  # a line added down the columns
+    "box along": 0.04,  # a number added along the rows
+    "product": 0.02,  # a multiply-add across channels
     **tiles.NANOSECONDS,
-    "numpy": 1.3,  # a result
-    "numpy tap": 0.40,  # a number of a patch, copied and multiplied
-    "numpy gather": 0.5,  # a number of a patch across channels, copied
-    "numpy product": 0.010,  # a multiply-add of its matrix
+    "numpy": 3.28,  # a result
+    "numpy tap": 0.315,  # a number of a patch, copied and multiplied
+    "numpy gather": 1.04,  # a number of a patch across channels, copied
+    "numpy product": 0.0142,  # a multiply-add of its matrix
 }
 
 # Importing llvmlite and linking the machine code, which NumPy does without, in seconds.
@@ -87,7 +90,11 @@ class Choice:
 
 
 def options(
-    settled: ConvPlan, weights: NDArray[np.generic] | None, threads: int
+    settled: ConvPlan,
+    weights: NDArray[np.generic] | None,
+    threads: int,
+    *,
+    narrow: bool = False,
 ) -> tuple[Option, ...]:
     """Return every way to compute a plan, the quickest first.
 
@@ -98,12 +105,18 @@ def options(
         Without them, what depends on their values is left out.
     threads : int
         Of the cpu engine.
+    narrow : bool
+        Whether pixels are 8-bit or 16-bit.
     """
     found = [_option(EngineName.NUMPY, MethodName.GEMM, numpy_parts(settled))]
     if settled.per_channel or settled.kernel_shape[2] == 1:
-        found.append(_option(EngineName.CPU, MethodName.DIRECT, direct(settled), threads))
+        found.append(
+            _option(EngineName.CPU, MethodName.DIRECT, _narrowed(direct(settled), narrow), threads)
+        )
     if not settled.per_channel:
-        found.append(_option(EngineName.CPU, MethodName.GEMM, products(settled), threads))
+        found.append(
+            _option(EngineName.CPU, MethodName.GEMM, _narrowed(products(settled), narrow), threads)
+        )
     else:
         cut = tiles.choose(settled)
         how = f"tiles of {cut.rows}x{cut.columns}"
@@ -113,8 +126,17 @@ def options(
         taps = np.asarray(weights, np.float64)
         parts, how = separable(settled, taps)
         if parts:
+            parts = _narrowed(parts, narrow)
             found.append(_option(EngineName.CPU, MethodName.SEPARABLE, parts, threads, how))
     return tuple(sorted(found, key=lambda option: option.seconds))
+
+
+def _narrowed(parts: Parts, narrow: bool) -> Parts:
+    """Name the parts that take another time for narrow pixels."""
+    if not narrow:
+        return parts
+    other = {name: f"narrow {name}" for name in ("load", "small", "small tap")}
+    return {other.get(name, name): amount for name, amount in parts.items()}
 
 
 def _option(
@@ -125,10 +147,10 @@ def _option(
 
 
 def may_choose(option: Option, weights: NDArray[np.generic] | None) -> bool:
-    """Whether `auto` may take it: whole numbers must come out exact."""
-    return option.method is not MethodName.FFT or (
-        weights is not None and not whole(np.asarray(weights, np.float64))
-    )
+    """Whether `auto` may take it: whole numbers under kernels of whole numbers come out exact."""
+    if option.method is not MethodName.FFT:
+        return True
+    return weights is not None and bool((weights != np.rint(weights)).any())
 
 
 def choose(
@@ -139,6 +161,7 @@ def choose(
     weights: NDArray[np.generic] | None = None,
     threads: int = 1,
     macs: int | None = None,
+    narrow: bool = False,
 ) -> Choice:
     """Choose the engine and the method for a plan.
 
@@ -154,6 +177,8 @@ def choose(
     macs : int, optional
         Multiply-adds of all the work ahead, where this plan is only a part of it: what makes
         loading a compiled engine worth it.
+    narrow : bool
+        Whether pixels are 8-bit or 16-bit.
 
     Raises
     ------
@@ -161,7 +186,7 @@ def choose(
         Where the method asked for cannot do the plan, or the engine does not have it; names what
         can.
     """
-    every = options(settled, weights, threads)
+    every = options(settled, weights, threads, narrow=narrow)
     fitting = [
         option
         for option in every
