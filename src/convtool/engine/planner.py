@@ -34,7 +34,7 @@ METHODS = {
 NANOSECONDS = {
     "load": 1.18,  # a pixel's channel, converted into a line
     "store": 0.237,  # a result, rounded and stored
-    "tap": 0.0217,  # a multiply-add of lines
+    "tap": 0.028,  # a multiply-add of lines; 0.022 where a thread has a core to itself
     "narrow load": 0.25,  # a channel of an 8-bit or 16-bit pixel
     "small": 0.90,  # a result of a small kernel, from pixels to pixels
     "small tap": 0.0145,  # and a multiply-add for it
