@@ -1,5 +1,6 @@
 """Machine code in the user's cache: compiled once, linked without Numba, never trusted blindly."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -7,35 +8,47 @@ from pathlib import Path
 
 import pytest
 
+from convtool.engine.cpu import machine
+
 CODE = """
 import logging, sys
 import numpy as np
 from convtool import conv2d
+from convtool.engine.cpu import machine
+if sys.argv[1:] == ["linked"]:
+    machine._flat_machine = lambda: False
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 image = np.arange(300 * 3 * 40).reshape(1, 300, 40, 3).astype(np.uint8)
 found = conv2d(image, np.ones((3, 3)), engine="cpu", dtype="uint8")
 assert (found == conv2d(image, np.ones((3, 3)), engine="numpy", dtype="uint8")).all()
 print("numba" in sys.modules)
+print("llvmlite" in sys.modules)
 """
 
+FLAT = sys.platform == "linux" and os.uname().machine == "x86_64"
 
-def first_results(cache: Path) -> tuple[bool, str]:
+
+def first_results(cache: Path, *how: str) -> tuple[bool, str]:
     """Convolve in a process of its own; return whether it imported Numba, and what it logged."""
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
+    done = convolve(cache, *how)
+    return done.stdout.split()[0] == "True", done.stderr
+
+
+def convolve(cache: Path, *how: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", CODE, *how],
         env={**os.environ, "XDG_CACHE_HOME": str(cache)},
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout.strip() == "True", done.stderr
 
 
 def test_code_is_compiled_once_and_linked_ever_after(tmp_path):
     compiled, said = first_results(tmp_path)
     assert compiled
     assert said == "compiling for this machine, once: about a second\n"
-    files = list(tmp_path.rglob("*.o"))
+    files = list(tmp_path.rglob("*.unit"))
     assert files
     assert all(file.parent == tmp_path / "convtool" / "machine-code" for file in files)
     assert first_results(tmp_path) == (False, "")
@@ -46,8 +59,87 @@ def test_code_is_compiled_once_and_linked_ever_after(tmp_path):
     assert compiled
     assert said.startswith("compiling")
     assert first_results(tmp_path) == (False, "")
-    assert list(tmp_path.rglob("*.o")) == files
+    assert list(tmp_path.rglob("*.unit")) == files
     assert not list(tmp_path.rglob("tmp*"))
+
+
+@pytest.mark.skipif(not FLAT, reason="flat images are for Linux on x86-64; others are linked")
+def test_kept_code_is_used_without_llvmlite(tmp_path):
+    first_results(tmp_path)
+    assert convolve(tmp_path).stdout.split() == ["False", "False"]
+
+
+def test_linked_code_gives_the_same(tmp_path):
+    compiled, _ = first_results(tmp_path, "linked")
+    assert compiled
+    assert convolve(tmp_path, "linked").stdout.split() == ["False", "True"]
+
+
+def test_a_kept_file_of_another_kind_of_code_is_not_run(tmp_path):
+    first_results(tmp_path)
+    (file,) = tmp_path.rglob("fused*.unit")
+    other = b"F" + bytes(100)  # whole by its digest, but of nobody's making
+    file.write_bytes(hashlib.sha256(other).digest() + other)
+    file.chmod(0o620)
+    compiled, said = first_results(tmp_path)
+    assert compiled
+    assert "is not used" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_code_that_others_may_have_written_is_neither_used_nor_kept(tmp_path):
+    first_results(tmp_path)
+    folder = tmp_path / "convtool" / "machine-code"
+    (file,) = folder.glob("fused*.unit")
+    before = file.stat().st_mtime_ns
+    folder.chmod(0o777)
+    compiled, said = first_results(tmp_path)
+    assert compiled
+    assert "is not used: others than its owner may write to the folder" in said
+    assert file.stat().st_mtime_ns == before
+    folder.chmod(0o700)
+    assert first_results(tmp_path) == (False, "")
+
+
+def test_the_folder_is_looked_at_and_emptied(tmp_path, monkeypatch):
+    from convtool.engine.cpu import cache
+
+    first_results(tmp_path)
+    folder = tmp_path / "convtool" / "machine-code"
+    monkeypatch.setattr(cache, "folder", lambda: folder)
+    files = list(folder.iterdir())
+    (folder / "fused-of-old.o").write_bytes(b"old")
+    (folder / "notes.txt").write_text("somebody else's")
+    state = machine.state()
+    assert (state.problem, state.units, state.stale) == ("", len(files), 1)
+    assert state.bytes == sum(file.stat().st_size for file in files)
+    assert machine.clear() == len(files) + 1
+    assert [file.name for file in folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.skipif(not FLAT, reason="flat images are made of ELF objects for x86-64")
+def test_what_a_flat_image_cannot_have_is_left_to_a_linker():
+    import llvmlite.binding as llvm
+
+    from convtool.engine.cpu.flat import Image, flatten
+
+    machine_code = machine._target()
+
+    def emitted(text: str) -> bytes:
+        return machine_code.emit_object(llvm.parse_assembly(text))
+
+    plain = emitted("define i64 @f(i64 %a) { %b = add i64 %a, 1 ret i64 %b }")
+    assert flatten(plain, "f") is not None
+    assert flatten(plain, "g") is None
+    outside = "declare float @{0}(float) define float @f(float %a) "
+    outside += "{{ %b = call float @{0}(float %a) ret float %b }}"
+    wanting = flatten(emitted(outside.format("tanhf")), "f")
+    assert wanting is not None
+    assert [name for name, _ in wanting.imports] == ["tanhf"]
+    assert Image.unpack(wanting.pack()) == wanting
+    assert flatten(emitted(outside.format("sinf")), "f") is None
+    assert flatten(emitted("@m = global i64 1 define ptr @f() { ret ptr @m }"), "f") is None
+    assert flatten(b"MZ" + plain, "f") is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a file is no folder there with other words")

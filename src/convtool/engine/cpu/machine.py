@@ -1,8 +1,9 @@
-"""Machine code: compiled by Numba once, kept as object files, loaded without Numba ever after.
+"""Machine code: compiled by Numba once, kept in the user's cache, loaded without Numba ever after.
 
 The engine's loops are *units*: functions of addresses and whole numbers that cannot raise. Numba
-compiles a unit the first time this machine needs it; the object file goes to the user's cache
-folder, and from then on llvmlite alone links it, in a few milliseconds.
+compiles a unit the first time this machine needs it. What is kept is a flat image where that can be
+(`flat`), which a later process copies into memory of its own and calls, else the object file, which
+llvmlite links: that takes no Numba either, but an import of 25 to 100 ms.
 """
 
 import hashlib
@@ -14,13 +15,17 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from threading import Lock
 from time import perf_counter
 from typing import Any
 
-import llvmlite
-import llvmlite.binding as llvm
+from convtool.engine.cpu import cache as kept
+from convtool.engine.cpu.cache import State, clear, folder
+from convtool.engine.cpu.flat import Image
+from convtool.engine.cpu.processor import processor, registers
+from convtool.errors import EngineError
+
+__all__ = ["State", "address", "clear", "folder", "how", "processor", "registers", "state"]
 
 logger = logging.getLogger("convtool")
 
@@ -29,8 +34,10 @@ SYMBOL = "convtool_unit"
 
 Constants = tuple[int | str, ...]
 
+# What a kept file holds behind its kind.
+_FLAT, _OBJECT = b"F", b"O"
+
 _lock = Lock()
-_announced = False
 
 
 @cache
@@ -46,88 +53,61 @@ def address(module: str, *constants: int | str) -> int:
         What the unit is specialised for.
     """
     with _lock:
-        path = _folder() / f"{_name(module, constants)}.o"
-        code = _read(path)
-        if code is None:
-            code = _compile(module, constants)
-            _keep(path, code)
-        return _link(code)
+        name = f"{'-'.join([module, *map(str, constants)])}.{tag()}"
+        content = kept.read(name)
+        if content is None:
+            content = _compile(module, constants)
+            kept.keep(name, content)
+        return _load(content)
+
+
+def state() -> State:
+    """Look at the folder where compiled code is kept."""
+    return kept.state(tag())
+
+
+def how() -> str:
+    """Say how kept code is loaded on this machine."""
+    if _flat_machine():
+        return "copied into memory as it is"
+    return "linked by llvmlite"
 
 
 @cache
-def processor() -> str:
-    """Name the processor and its features, as LLVM calls them."""
-    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-
-
-@cache
-def registers() -> tuple[int, int]:
-    """Return the vector registers of this processor: how many, and of how many float32."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f") and features.get("avx512vl"):
-        return 32, 16
-    if features.get("avx2") and features.get("fma"):
-        return 16, 8
-    return (32, 4) if features.get("neon") else (16, 4)
-
-
-@cache
-def _source() -> str:
-    """Return a digest of everything that a unit's machine code depends on, but its constants."""
+def tag() -> str:
+    """Return a digest of everything that machine code depends on, but a unit's constants."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for part in sorted([here / "job.py", here / "machine.py", *here.glob("source/*.py")]):
+    sources = (here / name for name in ("job.py", "machine.py", "flat.py"))
+    for part in sorted([*sources, *here.glob("source/*.py")]):
         digest.update(part.read_bytes())
-    # Numba's version as its file has it: importing Numba, or asking for its metadata, takes longer
-    # than linking.
-    numba = find_spec("numba")
-    if numba is not None and numba.origin is not None:
-        digest.update((Path(numba.origin).parent / "_version.py").read_bytes())
-    for text in (llvmlite.__version__, sys.version, processor()):
+    # Versions as their files have them: importing Numba, or asking for metadata, takes longer
+    # than all the rest.
+    for library in ("numba", "llvmlite"):
+        found = find_spec(library)
+        if found is not None and found.origin is not None:
+            digest.update((Path(found.origin).parent / "_version.py").read_bytes())
+    for text in (sys.version, processor().identity):
         digest.update(text.encode())
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
-def _name(module: str, constants: Constants) -> str:
-    text = "-".join([module, *map(str, constants)])
-    return f"{text}-{hashlib.sha256((_source() + text).encode()).hexdigest()[:16]}"
+def _flat_machine() -> bool:
+    """Whether flat images run here: the system calls and the object files are known."""
+    return sys.platform == "linux" and os.uname().machine == "x86_64"
 
 
 @cache
-def _folder() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("convtool", appauthor=False) / "machine-code"
-
-
-def _read(path: Path) -> bytes | None:
-    """Return the object file, if it is there and whole: its digest stands before it."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    digest, code = data[:32], data[32:]
-    return code if hashlib.sha256(code).digest() == digest else None
-
-
-def _keep(path: Path, code: bytes) -> None:
-    """Write an object file whole or not at all; where that cannot be, go on without."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.replace(file.name, path)
-    except OSError as error:
-        logger.info("compiled code cannot be kept in %s: %s", path.parent, error.strerror)
+def _announce() -> None:
+    logger.info("compiling for this machine, once: about a second")
 
 
 def _compile(module: str, constants: Constants) -> bytes:
-    global _announced
-    if not _announced:
-        _announced = True
-        logger.info("compiling for this machine, once: about a second")
+    _announce()
+    import llvmlite.binding as llvm
     from numba import cfunc
 
+    from convtool.engine.cpu.flat import flatten
     from convtool.engine.cpu.source.memory import OPTIONS
 
     unit: Callable[..., Any] = import_module(f"convtool.engine.cpu.source.{module}").unit
@@ -135,13 +115,18 @@ def _compile(module: str, constants: Constants) -> bytes:
     started = perf_counter()
     compiled: Any = cfunc(signature, **OPTIONS)(function)
     text = compiled.inspect_llvm().replace(compiled._wrapper_name, SYMBOL)
-    code: bytes = _machine().emit_object(llvm.parse_assembly(text))
+    code: bytes = _target().emit_object(llvm.parse_assembly(text))
     logger.debug("compiled %s %s in %.2f s", module, constants, perf_counter() - started)
-    return code
+    image = flatten(code, SYMBOL) if _flat_machine() else None
+    if image is None:
+        return _OBJECT + code
+    return _FLAT + image.pack()
 
 
 @cache
-def _machine() -> Any:
+def _target() -> Any:
+    import llvmlite.binding as llvm
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
@@ -149,21 +134,58 @@ def _machine() -> Any:
         features=llvm.get_host_cpu_features().flatten(),
         opt=3,
         reloc="pic",
-        codemodel="jitdefault",
+        # The parts of one flat image lie near one another, those that a linker puts anywhere may
+        # not.
+        codemodel="small" if _flat_machine() else "jitdefault",
     )
+
+
+def _load(content: bytes) -> int:
+    kind, content = content[:1], content[1:]
+    if kind == _OBJECT:
+        return _link(content)
+    return _place(Image.unpack(content))
+
+
+# Code lives as long as something holds its memory.
+_held: list[Any] = []
+
+
+def _place(image: Image) -> int:
+    """Copy a flat image into memory that may then be executed, and no longer written to."""
+    import ctypes
+    import mmap
+
+    memory = mmap.mmap(-1, len(image.code), prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    memory.write(image.code)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    library = ctypes.CDLL(None, use_errno=True)
+    for name, at in image.imports:
+        function = ctypes.cast(getattr(library, name), ctypes.c_void_p)
+        ctypes.c_uint64.from_buffer(memory, at).value = function.value or 0
+    protect = library.mprotect
+    protect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    if protect(start, len(image.code), mmap.PROT_READ | mmap.PROT_EXEC) != 0:
+        number = ctypes.get_errno()
+        raise EngineError(
+            f"the cpu engine needs memory that may be executed: {os.strerror(number)}",
+            "use --engine numpy",
+        )
+    _held.append(memory)
+    return start + image.entry
+
+
+def _link(code: bytes) -> int:
+    import llvmlite.binding as llvm
+
+    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    tracker = library.export_symbol(SYMBOL).link(_linker(), f"unit{len(_held)}")
+    _held.append(tracker)
+    return int(tracker[SYMBOL])
 
 
 @cache
 def _linker() -> Any:
-    return llvm.create_lljit_compiler(_machine(), use_jit_link=False)
+    import llvmlite.binding as llvm
 
-
-# Linked code lives as long as something holds its tracker.
-_linked: list[Any] = []
-
-
-def _link(code: bytes) -> int:
-    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-    tracker = library.export_symbol(SYMBOL).link(_linker(), f"unit{len(_linked)}")
-    _linked.append(tracker)
-    return int(tracker[SYMBOL])
+    return llvm.create_lljit_compiler(_target(), use_jit_link=False)
