@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from convtool.engine.cores import cores
 from convtool.engine.cpu import fourier, fused, walk, work
+from convtool.engine.cpu.cutting import pixel_numbers
 from convtool.engine.cpu.methods import RECIPES
 from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
@@ -40,15 +41,19 @@ def convolve(
     finish: Finish,
     out: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], Summary | None]:
-    """Execute `settled`; see `convtool.engine.convolve`."""
-    x = np.ascontiguousarray(images if images.dtype in NATIVE else images.astype(np.float32))
+    """Execute `settled`; see `convtool.engine.finished`."""
+    x = images if images.dtype in NATIVE else images.astype(np.float32)
+    if pixel_numbers(x) is None:
+        x = np.ascontiguousarray(x)
     channels = settled.output_shape[3]
     if finish.combine is not Combine.EACH:
         channels //= settled.filters
     if out is None:
-        out = np.empty((*settled.output_shape[:3], channels), finish.dtype)
+        padded = pixel_numbers(x) == 4 and x.shape[3] == channels == 3 and finish.dtype == "uint8"
+        kept = np.empty((*settled.output_shape[:3], 4 if padded else channels), finish.dtype)
+        out = kept[..., :channels]
     count = min(threads or cores(), cores(), _worth(settled))
-    if method is MethodName.DIRECT and fused.fits(x, weights, settled, finish):
+    if method is MethodName.DIRECT and fused.fits(x, out, weights, settled, finish):
         pieces = fused.pieces(x, weights, settled, finish, out, count)
     elif method is MethodName.FFT:
         pieces = [fourier.piece(x, weights, settled, finish, out, count)]

@@ -1,7 +1,7 @@
 """How the work is cut, and where rows and columns are found."""
 
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,47 @@ def address_of(array: NDArray[Any]) -> int:
         return int(array.ctypes.data)
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def pixel_numbers(array: NDArray[Any]) -> int | None:
+    """Return how many numbers lie from one pixel of an (N, H, W, C) array to the next.
+
+    Returns
+    -------
+    int or None
+        C where they lie side by side. 4 for RGB of 8 bits in 4 bytes a pixel, of which the last
+        says nothing, as Pillow keeps it. None where they lie in no way that machine code reads.
+    """
+    if array.flags.c_contiguous:
+        return array.shape[3]
+    _, h, w, c = array.shape
+    padded = array.dtype == np.uint8 and c == 3 and array.strides == (4 * h * w, 4 * w, 4, 1)
+    return 4 if padded else None
+
+
+class Kind(NamedTuple):
+    """How the pixels of an array lie in memory.
+
+    Parameters
+    ----------
+    dtype : str
+    pixel_bytes : int
+        From one to the next.
+    padded : int
+        1 for RGB in 4 bytes.
+    """
+
+    dtype: str
+    pixel_bytes: int
+    padded: int
+
+
+def kind_of(array: NDArray[Any]) -> Kind:
+    """Say how the pixels of an (N, H, W, C) array lie."""
+    numbers = pixel_numbers(array)
+    assert numbers is not None, f"pixels with strides {array.strides} are not read as they are"
+    size = numbers * array.dtype.itemsize
+    return Kind(array.dtype.name, size, int(numbers > array.shape[3]))
 
 
 def row_step(axis: Axis) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from convtool.engine import tiles
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import address_of, whole_lines
+from convtool.engine.cpu.cutting import Kind, address_of, kind_of, whole_lines
 from convtool.engine.cpu.job import ADDRESS, JOB, WHOLE
 from convtool.engine.cpu.piece import Piece, describe, function, say_finish, sum_up, summaries
 from convtool.engine.finish import Finish
@@ -134,12 +134,12 @@ def piece(
     Parameters
     ----------
     x : ndarray (N, H, W, C)
-        Contiguous; uint8, uint16 or float32.
+        As `cutting.pixel_numbers` takes it; uint8, uint16 or float32.
     weights : ndarray (F, kh, kw)
     settled : ConvPlan
     finish : Finish
     out : ndarray (N, OH, OW, OC)
-        Contiguous, of the finish's dtype.
+        Likewise, of the finish's dtype.
     threads : int
         Of no consequence here.
     cut : Tiles, optional
@@ -150,7 +150,7 @@ def piece(
     lanes = lanes or machine.registers()[1]
     cut = cut or tiles.choose(settled, lanes)
     plain = finish.plain and len(weights) == 1
-    planned = _plan(settled, cut, lanes, x.dtype.name, finish.dtype, out.shape[3], plain)
+    planned = _plan(settled, cut, lanes, kind_of(x), kind_of(out), plain)
     record, recipe = planned.record.copy(), planned.recipe.copy()
     j, r = record[0], recipe[0]
     taps = np.ascontiguousarray(weights, np.float32)
@@ -182,23 +182,22 @@ def _plan(
     settled: ConvPlan,
     cut: Tiles,
     lanes: int,
-    source: str,
-    result: str,
-    channels: int,
+    source: Kind,
+    result: Kind,
     plain: bool,
 ) -> Plan:
     record, recipe = np.zeros(1, JOB), np.zeros(1, FOURIER)
     j, r = record[0], recipe[0]
-    pixel_bytes = channels * np.dtype(result).itemsize
-    keep: list[NDArray[Any]] = [*describe(j, settled, np.dtype(source).itemsize, pixel_bytes)]
+    tables = describe(j, settled, source.pixel_bytes, result.pixel_bytes)
+    keep: list[NDArray[Any]] = [*tables]
     n, _, _, c = settled.input_shape
     rows, cols, f = settled.rows, settled.cols, settled.filters
     j["phases"], j["reach"] = 1, cols.window - 1
     j["tile_rows"], j["filters"], j["depth"], j["depth_pitch"] = 1, f, c, c
     columns = -(-cols.o // cut.across)
     j["pitch"] = whole_lines((columns + lanes) * c)
-    j["load"] = machine.address("load", source, 0, lanes)
-    j["store"] = machine.address("store", result, int(plain), lanes)
+    j["load"] = machine.address("load", source.dtype, 0, lanes, source.padded)
+    j["store"] = machine.address("store", result.dtype, int(plain), lanes, result.padded)
     halves = _halves(settled, cut)
     r["pairs"], r["halves"] = halves.size // 2, address_of(halves)
     r["tile_rows"], r["vectors"] = cut.rows, cut.columns // lanes

@@ -10,19 +10,21 @@ there, with the border beside them: as wide as one tile of vectors. Above and be
 image stand in for the border, or a row of its colour.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import address_of, cut, sources
+from convtool.engine.cpu.cutting import address_of, cut, kind_of, sources
 from convtool.engine.cpu.job import FUSED, JOB
 from convtool.engine.cpu.piece import Piece, describe, function
 from convtool.engine.finish import Finish, Summary
 from convtool.engine.planner import small
-from convtool.geometry import Axis, ConvPlan
+from convtool.geometry import Axis, ConvPlan, plan
 from convtool.terms import Activation, Combine, RangeMode
 
 # A strip is so wide that the rows of a tile, and those that the next tile needs again, stay in
@@ -41,9 +43,17 @@ _COMBINES = (
 _RANGES = (RangeMode.RAW, RangeMode.CLIP, RangeMode.ABS, RangeMode.SIGNED)
 
 
-def fits(x: NDArray[Any], weights: NDArray[np.float64], settled: ConvPlan, finish: Finish) -> bool:
+def fits(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    weights: NDArray[np.float64],
+    settled: ConvPlan,
+    finish: Finish,
+) -> bool:
     """Whether the kernel is small, and its sums' end one that is written for vectors."""
     border = settled.spec.border
+    if kind_of(x).padded != kind_of(out).padded:
+        return False  # lanes that are no channel are carried along
     if not small(settled) or settled.cols.o < _span(settled):
         return False
     if border.is_fill and x.dtype.type(border.value) != border.value:
@@ -135,7 +145,14 @@ def pieces(
     out: NDArray[Any],
     threads: int,
 ) -> list[Piece]:
-    """Lay out an image for which `fits` holds."""
+    """Lay out an image for which `fits` holds.
+
+    RGB in 4 bytes a pixel is filtered as four channels. The fourth says nothing and is not counted.
+    """
+    channels = x.shape[3]
+    if kind_of(x).padded:
+        settled = _with_channels(settled, 4)
+        x, out = (as_strided(one, (*one.shape[:3], 4)) for one in (x, out))
     taps = np.ascontiguousarray(weights, np.float32)
     end = np.zeros(4 + settled.filters, np.float32)
     # Rounding to even takes half a step below black to black, but half one above white beyond it.
@@ -168,14 +185,31 @@ def pieces(
                 record,
                 planned.items,
                 planned.scratch,
-                lambda partial=partial, values=values: _sum_up(partial, values),  # type: ignore[misc]
+                _summary(partial, values * channels // x.shape[3], channels, x.shape[3]),
                 [image, out, taps, end, partial, recipe, planned],
             )
         )
     return found
 
 
-def _sum_up(partial: NDArray[np.float32], values: int) -> Summary:
+@lru_cache(maxsize=64)
+def _with_channels(settled: ConvPlan, channels: int) -> ConvPlan:
+    shape = (*settled.input_shape[:3], channels)
+    spec = settled.spec._replace(groups=1)
+    return plan(spec, shape, settled.kernel_shape, settled.filters)
+
+
+def _summary(
+    partial: NDArray[np.float32], values: int, channels: int, apart: int
+) -> Callable[[], Summary]:
+    return lambda: _sum_up(partial, values, channels, apart)
+
+
+def _sum_up(partial: NDArray[np.float32], values: int, channels: int, apart: int) -> Summary:
+    """Sum up items' lanes, of which each begins with a pixel where pixels are 4 numbers."""
+    if apart > channels:
+        lane = np.arange(partial.shape[2])
+        partial = np.ascontiguousarray(partial[:, :, lane % apart < channels])
     counts = partial.view(np.int32)
     return Summary(
         float(partial[:, 0].min()),
@@ -223,7 +257,7 @@ def _plans(
     for region in _regions(settled):
         record, recipe = np.zeros(1, JOB), np.zeros(1, FUSED)
         j, r = record[0], recipe[0]
-        tables = describe(j, settled, source.itemsize, channels * result.itemsize)
+        tables = describe(j, settled, c * source.itemsize, channels * result.itemsize)
         wide = region.stop - region.start
         if region.copied:
             read = _reach(settled, wide)

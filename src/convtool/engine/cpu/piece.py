@@ -57,7 +57,7 @@ class Piece:
 
 
 def describe(
-    j: Any, settled: ConvPlan, number_bytes: int, pixel_bytes: int
+    j: Any, settled: ConvPlan, image_pixel_bytes: int, pixel_bytes: int
 ) -> list[NDArray[np.int64]]:
     """Fill in the geometry.
 
@@ -66,10 +66,8 @@ def describe(
     j : record
         Of a job.
     settled : ConvPlan
-    number_bytes : int
-        Of one channel of a pixel of the image.
-    pixel_bytes : int
-        Of one pixel of the output.
+    image_pixel_bytes, pixel_bytes : int
+        From one pixel of the image, and of the output, to the next.
 
     Returns
     -------
@@ -79,8 +77,8 @@ def describe(
     _, h, w, c = settled.input_shape
     rows, cols, border = settled.rows, settled.cols, settled.spec.border
     row_sources, column_sources = sources(rows, border), sources(cols, border)
-    j["row_bytes"], j["width"], j["channels"] = w * c * number_bytes, w, c
-    j["image_bytes"] = h * w * c * number_bytes
+    j["row_bytes"], j["width"], j["channels"] = w * image_pixel_bytes, w, c
+    j["image_bytes"] = h * w * image_pixel_bytes
     j["rows"], j["columns"] = address_of(row_sources), address_of(column_sources)
     j["padded_width"], j["before"], j["fill"] = column_sources.size, cols.before, border.value
     j["out_rows"], j["out_columns"], j["out_pixel_bytes"] = rows.o, cols.o, pixel_bytes

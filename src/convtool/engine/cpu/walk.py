@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import address_of, cut, tap_offsets, whole_lines
+from convtool.engine.cpu.cutting import Kind, address_of, cut, kind_of, tap_offsets, whole_lines
 from convtool.engine.cpu.job import JOB
 from convtool.engine.cpu.methods import Layout, Recipe
 from convtool.engine.cpu.piece import (
@@ -67,9 +67,8 @@ def piece(
     planned = _plan(
         settled,
         layout,
-        x.dtype.name,
-        finish.dtype,
-        out.shape[3],
+        kind_of(x),
+        kind_of(out),
         plain,
         threads,
         STRIP_BYTES,
@@ -100,17 +99,15 @@ def piece(
 def _plan(
     settled: ConvPlan,
     layout: Layout,
-    source: str,
-    result: str,
-    channels: int,
+    source: Kind,
+    result: Kind,
     plain: bool,
     threads: int,
     strip_bytes: int,
 ) -> Plan:
     record = np.zeros(1, JOB)
     j = record[0]
-    result_bytes = np.dtype(result).itemsize
-    tables = describe(j, settled, np.dtype(source).itemsize, channels * result_bytes)
+    tables = describe(j, settled, source.pixel_bytes, result.pixel_bytes)
     n, _, _, c = settled.input_shape
     rows, cols = settled.rows, settled.cols
     phases = int(j["column_stride"]) if layout.split else 1
@@ -137,8 +134,8 @@ def _plan(
         j[name] = place
     j["kernel"] = layout.kernel
     lanes = machine.registers()[1]
-    j["load"] = machine.address("load", source, int(phases > 1), lanes)
-    j["store"] = machine.address("store", result, int(plain), lanes)
+    j["load"] = machine.address("load", source.dtype, int(phases > 1), lanes, source.padded)
+    j["store"] = machine.address("store", result.dtype, int(plain), lanes, result.padded)
     items = n * int(j["residues"] * j["bands"] * j["strips"])
     scratch = place + layout.extra_lines * phases * length * 4
     offsets = tap_offsets(cols, phases, length, c)

@@ -70,6 +70,17 @@ class Emitter:
         place = self.builder.bitcast(self.at(pointer, index), self.vector.as_pointer())
         self.builder.store(value, place, align=4)
 
+    def load_some(self, pointer: ir.Value, index: ir.Value, lanes: int) -> ir.Value:
+        """Load a vector of any number of lanes."""
+        kind = ir.VectorType(FLOAT, lanes)
+        place = self.builder.bitcast(self.at(pointer, index), kind.as_pointer())
+        return self.builder.load(place, align=4)
+
+    def store_some(self, value: ir.Value, pointer: ir.Value, index: ir.Value) -> None:
+        """Store a vector of any number of lanes."""
+        place = self.builder.bitcast(self.at(pointer, index), value.type.as_pointer())
+        self.builder.store(value, place, align=4)
+
     def splat(self, pointer: ir.Value, index: ir.Value | int = 0) -> ir.Value:
         """Load one number into every lane."""
         return self.fill(self.item(pointer, index))

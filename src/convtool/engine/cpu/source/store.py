@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -159,7 +160,37 @@ def contiguous(dtype: str, lanes: int) -> Any:
     return put
 
 
-def unit(dtype: str, plain: int, lanes: int) -> tuple[Any, Any]:
+def padded_pixels(lanes: int) -> Any:
+    """Return the emitted storing of `count` sums as RGB pixels of 4 bytes, the last of them 255."""
+
+    @intrinsic
+    def put(typingctx: Any, *arguments: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            source, place, count, full = cgutils.unpack_tuple(builder, args[0])
+            pixels = builder.sdiv(count, ir.Constant(count.type, 3))
+            for width in (lanes, 4):
+                e = Emitter(builder, width)
+                each = width // 4  # pixels in a vector
+                start = e.number(0)
+                if width == 4:  # what is left after whole vectors
+                    start = builder.and_(pixels, e.number(-(lanes // 4)))
+                values = e.at(e.floats(source), e.times(start, 3))
+                target = e.at(e.pixels(place, "uint8"), e.times(start, 4))
+                # The lane behind the three of a pixel is taken from a vector of white.
+                lane = [3 * p + c if c < 3 else 3 * each for p in range(each) for c in range(4)]
+                with e.loop(builder.and_(builder.sub(pixels, start), e.number(-each)), each) as p:
+                    value = e.load_some(values, e.times(p, 3), 3 * each)
+                    value = e.pick([value, e.fill(full, 1)], lane)
+                    e.narrow(value, full, target, e.times(p, 4))
+            return context.get_dummy_value()
+
+        kinds = (ADDRESS, ADDRESS, COUNT, types.float32)
+        return types.void(types.StarArgTuple(kinds)), codegen
+
+    return put
+
+
+def unit(dtype: str, plain: int, lanes: int, padded: int) -> tuple[Any, Any]:
     """Return the unit (job, item, sums, place, columns, scratch) for results of `dtype`.
 
     Parameters
@@ -169,8 +200,10 @@ def unit(dtype: str, plain: int, lanes: int) -> tuple[Any, Any]:
         1 where nothing becomes of the sums but rounding and saturation.
     lanes : int
         Float32 in a vector.
+    padded : int
+        1 for RGB in 4 bytes a pixel.
     """
-    copy = contiguous(dtype, lanes)
+    copy = padded_pixels(lanes) if padded else contiguous(dtype, lanes)
     signature = types.void(ADDRESS, COUNT, ADDRESS, ADDRESS, COUNT, ADDRESS)
 
     def simply(address, item, sums, place, columns, scratch):
