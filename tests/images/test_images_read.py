@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 from samples import DEEP, FILES, GREY, GREY16, RGB, RGB16, RGBA, chunk, npy, oriented, picture
 
 from convtool.errors import ImageError
-from convtool.images import probe, read
+from convtool.images import opened, probe, read
 from convtool.terms import Depth
 
 
@@ -52,6 +52,55 @@ def test_a_path_reads_as_its_bytes_do(name, tmp_path):
     if not here.notes:
         assert there.metadata == here.metadata
     assert (there.header, there.notes) == (here.header, here.notes)
+
+
+@pytest.mark.parametrize("name", ["png rgb", "jpeg rgb", "gif animation", "tiff rgb", "npy"])
+def test_a_file_is_opened_once_for_header_and_pixels(name, tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_bytes(FILES[name])
+    really, times = Path.open, []
+
+    def count(self, *arguments):
+        times.append(self)
+        return really(self, *arguments)
+
+    monkeypatch.setattr(Path, "open", count)
+    with opened(path) as found:
+        header, picture = found.header, found.load()
+    assert times == [path]
+    assert picture.header == header == probe(FILES[name])
+    np.testing.assert_array_equal(picture.pixels, read(FILES[name]).pixels)
+
+
+def test_errors_of_an_opened_file_are_the_same():
+    cut = FILES["jpeg rgb"][:-20]
+    with opened(cut) as found:
+        assert found.header == probe(FILES["jpeg rgb"])
+        with pytest.raises(ImageError) as error:
+            found.load()
+    assert error.value.message == failure(cut).message
+    with pytest.raises(ImageError, match="it is not an image"), opened(b"hello, world"):
+        pass
+    with pytest.raises(ImageError, match="at most 34 are read"), opened(npy(GREY), max_pixels=34):
+        pass
+
+
+def test_what_else_goes_wrong_while_a_file_is_open_passes_through():
+    with pytest.raises(ZeroDivisionError), opened(FILES["png rgb"]):
+        _ = 1 / 0
+
+
+def test_pixels_outlive_the_file_that_they_came_from():
+    with opened(FILES["png rgb"]) as found:
+        picture = found.load()
+    np.testing.assert_array_equal(picture.pixels[0], RGB)
+
+
+def test_a_file_that_was_left_gives_no_pixels():
+    with opened(FILES["npy"]) as found:
+        pass
+    with pytest.raises(ImageError, match="it cannot be decoded: I/O operation on closed file"):
+        found.load()
 
 
 EXACT = {

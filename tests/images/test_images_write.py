@@ -1,7 +1,8 @@
 import io
 import os
-import stat
+import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from convtool.images import (
     encode,
     format_of,
     losses,
+    png,
     read,
-    write_atomically,
 )
 from convtool.images.formats import by_libvips
 from convtool.terms import Depth
@@ -260,6 +261,25 @@ def test_a_profile_of_another_colour_space_is_left_out(name):
         assert read(encode(batch(1, Depth.EIGHT), format_of(name), colour)).metadata.icc == grey
 
 
+# JPEG
+
+
+def jpeg(shape=(48, 64, 3), **options):
+    smooth = np.linspace(0, 255, int(np.prod(shape))).reshape(shape)
+    return samples.picture((smooth + RNG.normal(0, 9, shape)).clip(0, 255).astype(np.uint8), "JPEG",
+                           **options)  # fmt: skip
+
+
+def coding_of(file):
+    with Image.open(io.BytesIO(file)) as image:
+        return image.quantization, [layer[1:3] for layer in image.layer]
+
+
+FULL, HALF, QUARTER = (
+    [(across, down), (1, 1), (1, 1)] for across, down in [(1, 1), (2, 1), (2, 2)]
+)
+
+
 def test_jpeg_quality_and_full_colour():
     pixels = batch(3, Depth.EIGHT, height=64, width=64)
     sizes = [
@@ -268,8 +288,150 @@ def test_jpeg_quality_and_full_colour():
     assert sizes == sorted(sizes)
     file = encode(pixels, format_of("jpg"), PLAIN)
     assert len(file) == sizes[1]
-    with Image.open(io.BytesIO(file)) as image:
-        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
+    assert coding_of(file)[1] == FULL
+
+
+@pytest.mark.parametrize("quality", [30, 75, 98])
+@pytest.mark.parametrize(("subsampling", "layers"), [(0, FULL), (1, HALF), (2, QUARTER)])
+def test_a_jpeg_that_comes_from_a_jpeg_is_coded_as_that_was(quality, subsampling, layers):
+    file = jpeg(quality=quality, subsampling=subsampling)
+    found = read(file)
+    again = encode(found.pixels, format_of("jpg"), found.metadata)
+    assert coding_of(again) == coding_of(file)
+    assert coding_of(again)[1] == layers
+    assert len(again) == pytest.approx(len(file), rel=0.06)
+
+
+def test_a_grey_jpeg_that_comes_from_a_grey_one():
+    file = jpeg((48, 64), quality=40)
+    found = read(file)
+    assert coding_of(encode(found.pixels, format_of("jpg"), found.metadata)) == coding_of(file)
+
+
+def test_a_quality_that_is_asked_for_keeps_the_subsampling_alone():
+    found = read(jpeg(quality=30, subsampling=2))
+    tables, layers = coding_of(encode(found.pixels, format_of("jpg"), found.metadata, quality=80))
+    assert tables == coding_of(jpeg(quality=80))[0]
+    assert layers == QUARTER
+
+
+def test_where_the_channels_differ_nothing_is_taken_over():
+    colour, grey = (read(jpeg(shape, quality=30)) for shape in ((48, 64, 3), (48, 64)))
+    usual = coding_of(jpeg(quality=92, subsampling=0))
+    assert coding_of(encode(colour.pixels, format_of("jpg"), grey.metadata)) == usual
+    tables, _ = coding_of(encode(grey.pixels, format_of("jpg"), colour.metadata))
+    assert tables == {0: usual[0][0]}
+    cmyk = read(samples.FILES["jpeg cmyk"])
+    assert cmyk.metadata.jpeg is None
+    assert coding_of(encode(cmyk.pixels, format_of("jpg"), cmyk.metadata)) == usual
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_other_inputs_say_nothing_of_jpeg(kind):
+    assert read(samples.picture(samples.RGB, kind)).metadata.jpeg is None
+
+
+def test_tables_of_any_number_for_any_channel():
+    with Image.open(io.BytesIO(jpeg())) as image:
+        image.load()
+        tables = [[n] * 64 for n in (3, 5, 9)]
+        file = samples.saved(image, "JPEG", qtables=tables)
+    coding = read(file).metadata.jpeg
+    assert [table[0] for table in coding.tables] == [3, 5, 9]
+    # The frame's header gives number 1 to the luma's table, and 0 to both others.
+    at = file.index(b"\xff\xc0") + 10
+    turned = bytearray(file)
+    turned[at + 2], turned[at + 5], turned[at + 8] = 1, 0, 0
+    coding = read(bytes(turned)).metadata.jpeg
+    assert [table[0] for table in coding.tables] == [5, 3]
+    found = read(bytes(turned))
+    tables, _ = coding_of(encode(found.pixels, format_of("jpg"), found.metadata))
+    assert {number: table[0] for number, table in tables.items()} == {0: 5, 1: 3}
+
+
+def test_a_subsampling_that_cannot_be_written_becomes_none():
+    file = bytearray(jpeg(subsampling=0))
+    at = file.index(b"\xff\xc0") + 10
+    file[at + 1] = 0x12  # as many columns, half as many rows
+    assert coding_of(bytes(file))[1][0] == (1, 2)
+    assert read(bytes(file)).metadata.jpeg.subsampling == 0
+
+
+@pytest.mark.parametrize("how", ["none", "refused"])
+def test_without_files_in_memory_a_jpeg_is_the_same(how, monkeypatch):
+    pixels = batch(3, Depth.EIGHT, height=300, width=400)
+    wanted = encode(pixels, format_of("jpg"), PLAIN)
+
+    def refuse(*_):
+        raise OSError(38, "Function not implemented")
+
+    if how == "none":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    else:
+        monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    assert encode(pixels, format_of("jpg"), PLAIN) == wanted
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("spare", [-10_000, -1, 0, 1])
+def test_a_limit_of_the_size_of_files_does_not_cut_a_jpeg_short(spare):
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from convtool.images import Metadata, encode, format_of\n"
+        "pixels = np.random.default_rng(3).integers(0, 256, (1, 300, 400, 3), np.uint8)\n"
+        "whole = encode(pixels, format_of('jpg'), Metadata('PNG'))\n"
+        "limit = len(whole) + int(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+        "assert encode(pixels, format_of('jpg'), Metadata('PNG')) == whole\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(spare)], check=True)
+
+
+# PNG
+
+
+def noise(height, width, channels=3):
+    smooth = np.linspace(40, 200, width)[None, :, None]
+    noisy = smooth + np.random.default_rng(5).normal(0, 6, (height, width, channels))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "wanted"),
+    [
+        (noise(1250, 1000), zlib.Z_HUFFMAN_ONLY),
+        (np.kron(noise(25, 20), np.ones((50, 50, 1), np.uint8)), zlib.Z_RLE),
+        (noise(500, 400), zlib.Z_RLE),  # too small for a trial
+        (noise(2, 600_000, 1)[..., 0], zlib.Z_HUFFMAN_ONLY),
+    ],
+    ids=["photograph", "chart", "small", "flat"],
+)
+def test_the_strategy_that_is_smaller_on_some_rows(pixels, wanted):
+    assert png.strategy(Image.fromarray(pixels), None) == (1, wanted)
+
+
+def test_the_default_png_is_no_larger_than_that_of_level_6():
+    pixels = noise(1250, 1000)[None]
+    default = encode(pixels, format_of("png"), PLAIN)
+    assert len(default) <= 1.01 * len(encode(pixels, format_of("png"), PLAIN, compress_level=6))
+    np.testing.assert_array_equal(read(default).pixels, pixels)
+
+
+@pytest.mark.parametrize(
+    ("channels", "depth", "frames"),
+    [(3, Depth.EIGHT, 1), (1, Depth.SIXTEEN, 1), (4, Depth.EIGHT, 2), (3, Depth.SIXTEEN, 1)],
+)
+def test_png_levels(channels, depth, frames):
+    needs_pyvips("PNG", channels, depth)
+    pixels = batch(channels, depth, frames, height=60, width=50) % 16
+    files = [
+        encode(pixels, format_of("png"), PLAIN, compress_level=level) for level in (0, 1, 9, None)
+    ]
+    for file in files:
+        np.testing.assert_array_equal(read(file).pixels, pixels)
+    stored, fast, small, _ = map(len, files)
+    # Pillow 11 compresses the frames of an animation as it likes.
+    assert stored > fast >= small or (frames > 1 and stored == fast == small)
 
 
 def test_webp_is_lossless_until_a_quality_is_asked_for():
@@ -464,63 +626,3 @@ def test_nothing_is_lost_where_all_fits(name):
     metadata = Metadata("PNG", icc=samples.SRGB, exif=oriented(1), dpi=(72, 72))
     assert losses(format_of(name), metadata, channels=3, frames=1) == ()
     assert losses(format_of("gif"), PLAIN, channels=1, frames=1) == ()
-
-
-# The disk
-
-
-def test_written_whole_with_the_modes_of_the_umask(tmp_path):
-    path = tmp_path / "a" / "b" / "x.png"
-    old = os.umask(0o027)
-    try:
-        write_atomically(path, b"one")
-    finally:
-        os.umask(old)
-    assert path.read_bytes() == b"one"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    write_atomically(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_nothing_is_left_behind(tmp_path, monkeypatch, trouble):
-    path = tmp_path / "x.png"
-    path.write_bytes(b"old")
-
-    def fail(*_):
-        raise trouble
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises((ImageError, KeyboardInterrupt)) as found:
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-    if isinstance(trouble, OSError):
-        assert found.value.message == f"{path} cannot be written: No space left on device"
-
-
-def test_a_folder_or_a_file_in_the_way(tmp_path):
-    (tmp_path / "x.png").mkdir()
-    with pytest.raises(ImageError, match=r"x\.png cannot be written: Is a directory"):
-        write_atomically(tmp_path / "x.png", b"")
-    (tmp_path / "file").touch()
-    with pytest.raises(ImageError, match="cannot be written: "):
-        write_atomically(tmp_path / "file" / "x.png", b"")
-    assert {p.name for p in tmp_path.iterdir()} == {"x.png", "file"}
-
-
-def test_a_link_is_followed(tmp_path):
-    (tmp_path / "there").mkdir()
-    link = tmp_path / "x.png"
-    link.symlink_to(tmp_path / "there" / "y.png")
-    write_atomically(link, b"one")
-    assert link.is_symlink()
-    assert (tmp_path / "there" / "y.png").read_bytes() == b"one"
-
-
-def test_a_device_is_not_replaced():
-    from pathlib import Path
-
-    write_atomically(Path(os.devnull), b"gone")
-    assert not Path(os.devnull).is_file()

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convtool.images.alpha import premultiply, sample, unpremultiply
+    from convtool.images.disk import write_atomically
     from convtool.images.formats import FORMATS, Format, check, format_of, losses
+    from convtool.images.light import Light, curves
     from convtool.images.picture import MAX_PIXELS, Header, Metadata, Picture, full_scale
     from convtool.images.ranges import Clipped, summary, to_pixels
-    from convtool.images.reader import probe, read
-    from convtool.images.write import encode, write_atomically
+    from convtool.images.reader import Opened, opened, probe, read
+    from convtool.images.storage import canvas, recycling
+    from convtool.images.write import encode
 
 __all__ = [
     "FORMATS",
@@ -19,16 +22,22 @@ __all__ = [
     "Clipped",
     "Format",
     "Header",
+    "Light",
     "Metadata",
+    "Opened",
     "Picture",
+    "canvas",
     "check",
+    "curves",
     "encode",
     "format_of",
     "full_scale",
     "losses",
+    "opened",
     "premultiply",
     "probe",
     "read",
+    "recycling",
     "sample",
     "summary",
     "to_pixels",
@@ -38,11 +47,14 @@ __all__ = [
 
 _PLACES = {
     "alpha": ("premultiply", "sample", "unpremultiply"),
+    "disk": ("write_atomically",),
     "formats": ("FORMATS", "Format", "check", "format_of", "losses"),
+    "light": ("Light", "curves"),
     "picture": ("MAX_PIXELS", "Header", "Metadata", "Picture", "full_scale"),
     "ranges": ("Clipped", "summary", "to_pixels"),
-    "reader": ("probe", "read"),
-    "write": ("encode", "write_atomically"),
+    "reader": ("Opened", "opened", "probe", "read"),
+    "storage": ("canvas", "recycling"),
+    "write": ("encode",),
 }
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import Base
+from PIL.ImageFile import ImageFile
 
 from convtool.errors import ImageError
-from convtool.images import deep, exif, headers
+from convtool.images import deep, exif, headers, storage
 from convtool.images.picture import Picture
 from convtool.images.survey import Survey, unequal
 from convtool.terms import Depth
@@ -18,6 +19,7 @@ from convtool.terms import Depth
 _DTYPES = {Depth.EIGHT: np.uint8, Depth.SIXTEEN: np.uint16, Depth.FLOAT: np.float32}
 
 _EXACT_IN_FLOAT32 = 1 << 24
+_READ = 1 << 24  # bytes handed to a decoder at a time
 
 
 def load(plan: Survey, fp: BinaryIO) -> Picture:
@@ -40,23 +42,35 @@ def load(plan: Survey, fp: BinaryIO) -> Picture:
 
     image = plan.image
     assert image is not None
-    shape = plan.header.shape
-    pixels = np.empty(shape, _DTYPES[plan.header.depth])
-    durations = []
-    for n, index in enumerate(plan.indices):
-        if index > 0 or shape[0] > 1:
-            image.seek(index)
-        upright = exif.turned_shape(image.height, image.width, plan.turn)
-        if upright != shape[1:3]:
-            raise unequal(n, upright, shape[1:3])
-        image.load()
+    # Each block that is read is a trip through the interpreter, where threads wait for each other.
+    image.decodermaxblock = max(image.decodermaxblock, min(fp.seek(0, io.SEEK_END), _READ))
+    dtype, count = _DTYPES[plan.header.depth], len(plan.indices)
+    icc, durations = metadata.icc, []
+    for n in range(count):
+        _draw(image, plan, n)
         if "duration" in image.info:
             durations.append(round(image.info["duration"]))
         frame, icc = _converted(image, plan, metadata.icc, notes)
-        pixels[n] = exif.turned(frame, plan.turn)
-    if len(durations) == shape[0] > 1:
+        if count == 1:
+            pixels = frame[None].astype(dtype, copy=False)
+        else:
+            # Copied, as Pillow draws the next frame into the memory of this one.
+            pixels = np.empty(plan.header.shape, dtype) if n == 0 else pixels
+            pixels[n] = frame
+    if len(durations) == count > 1:
         metadata = replace(metadata, durations=tuple(durations))
     return Picture(plan.header, pixels, replace(metadata, icc=icc), tuple(dict.fromkeys(notes)))
+
+
+def _draw(image: ImageFile, plan: Survey, n: int) -> None:
+    """Decode frame `n`, after a look at its size."""
+    index, shape = plan.indices[n], plan.header.shape
+    if index > 0 or shape[0] > 1:
+        image.seek(index)
+    upright = exif.turned_shape(image.height, image.width, plan.turn)
+    if upright != shape[1:3]:
+        raise unequal(n, upright, shape[1:3])
+    image.load()
 
 
 def _deep_ppm(plan: Survey, fp: BinaryIO) -> NDArray[np.uint16]:
@@ -80,10 +94,10 @@ def _deep_ppm(plan: Survey, fp: BinaryIO) -> NDArray[np.uint16]:
 def _converted(
     image: Image.Image, plan: Survey, icc: bytes | None, notes: list[str]
 ) -> tuple[NDArray[Any], bytes | None]:
-    """Return the loaded frame as (H, W, C), and the profile that its colours are in."""
+    """Return the loaded frame upright as (H, W, C), and the profile that its colours are in."""
     mode, target = image.mode, plan.target
     if target == "I;16":
-        grey = np.asarray(image).astype(np.uint16)[..., None]
+        grey = _pixels(image, plan.turn).astype(np.uint16, copy=False)
         if plan.tags is not None and plan.tags.get(Base.PhotometricInterpretation) == 0:
             grey = 65535 - grey  # white is zero, which Pillow turns round in 8 bits only
         if plan.header.alpha:
@@ -91,7 +105,7 @@ def _converted(
             grey = np.concatenate([grey, np.where(clear, 0, 65535).astype(np.uint16)], axis=-1)
         return grey, icc
     if target == "I" and plan.header.depth is Depth.FLOAT:
-        whole = np.asarray(image)[..., None]
+        whole = _pixels(image, plan.turn)
         if plan.tags is not None and headers.tiff_layout(plan.tags).unsigned:
             whole = whole.view(np.uint32)  # Pillow keeps the bits but takes them as signed
         if np.any((whole > _EXACT_IN_FLOAT32) | (whole < -_EXACT_IN_FLOAT32)):
@@ -112,8 +126,16 @@ def _converted(
         icc = _srgb()
     elif mode in ("YCbCr", "HSV"):
         notes.append(f"{mode} was converted to RGB")
-    frame = np.asarray(image if image.mode == target else image.convert(target))
-    return (frame if frame.ndim == 3 else frame[..., None]), icc
+    return _pixels(image if image.mode == target else image.convert(target), plan.turn), icc
+
+
+def _pixels(image: Image.Image, turn: int) -> NDArray[Any]:
+    """Return a loaded picture upright as (H, W, C), in Pillow's own memory where that can be."""
+    image = exif.turned_image(image, turn)
+    pixels = storage.view(image)
+    if pixels is None:
+        pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _through_profile(image: Image.Image, source: io.BytesIO | str) -> Image.Image:

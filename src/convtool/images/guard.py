@@ -9,13 +9,18 @@ from PIL import Image, UnidentifiedImageError
 
 from convtool.errors import ConvtoolError, ImageError
 
+# Pillow's storage comes in blocks of at most so many bytes, 16 MB if nothing is said. A picture in
+# one block can be looked at without copying it; what is larger than this still falls into several.
+BLOCK = 1 << 30
 
-class _Aside:
-    """Pillow's own pixel limit and its warnings, set aside while at least one thread is inside.
 
-    Both are settings of the whole process. Entering and leaving them in each thread by itself
-    would let two threads restore each other's temporary state, so the first one in saves and the
-    last one out restores.
+class _Settings:
+    """Pillow's settings as they are wanted here, while at least one thread is inside.
+
+    Its own pixel limit and its warnings are set aside, and its pictures come in large blocks. All
+    are settings of the whole process. Entering and leaving them in each thread by itself would
+    let two threads restore each other's temporary state, so the first one in saves and the last
+    one out restores.
     """
 
     def __init__(self) -> None:
@@ -28,6 +33,9 @@ class _Aside:
             if self._inside == 0:
                 self._stack.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
                 Image.MAX_IMAGE_PIXELS = None
+                core = Image.core  # type: ignore[attr-defined]
+                self._stack.callback(core.set_block_size, core.get_block_size())
+                core.set_block_size(BLOCK)
                 self._stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
             self._inside += 1
@@ -39,7 +47,7 @@ class _Aside:
                 self._stack.close()
 
 
-_aside = _Aside()
+settings = _Settings()
 
 
 @contextmanager
@@ -55,7 +63,7 @@ def guarded(doing: str) -> Iterator[None]:
     doing : str
         What failed, for the message: ``"cannot be read"``.
     """
-    with _aside:
+    with settings:
         try:
             yield
         except (ConvtoolError, UnidentifiedImageError):

@@ -7,10 +7,12 @@ from typing import BinaryIO, NamedTuple
 
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
 
 from convtool.errors import ImageError
 from convtool.images import exif
+from convtool.images.picture import JpegCoding
 from convtool.terms import Depth
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -163,6 +165,21 @@ def deep_ppm(image: ImageFile) -> tuple[int, int] | None:
     tile = image.tile[0]
     greatest = tile.args[-1] if isinstance(tile.args, tuple) else 255
     return (greatest, tile.offset) if image.mode == "RGB" and greatest > 255 else None
+
+
+def jpeg_coding(image: ImageFile) -> JpegCoding | None:
+    """Return how a JPEG file of 1 or 3 channels stores them; None of other files.
+
+    Kinds of subsampling that Pillow cannot write count as none, so that nothing gets lost.
+    """
+    if not isinstance(image, JpegImageFile) or image.layers not in (1, 3):
+        return None
+    tables = [tuple(image.quantization.get(number, ())) for *_, number in image.layer]
+    if not all(tables):
+        return None  # damaged
+    while len(tables) > 1 and tables[-1] == tables[-2]:
+        del tables[-1]
+    return JpegCoding(image.layers, tuple(tables), max(get_sampling(image), 0))
 
 
 def webp_size(head: bytes) -> tuple[int, int] | None:

@@ -1,16 +1,36 @@
 """What a picture is on its way through the program: a header, pixels, and what is carried along."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convtool.terms import MAX_PIXELS, Depth
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["MAX_PIXELS", "Header", "Metadata", "Picture", "depth_of", "full_scale"]
+__all__ = ["MAX_PIXELS", "Header", "JpegCoding", "Metadata", "Picture", "depth_of", "full_scale"]
 
 _FULL_SCALE = {Depth.EIGHT: 255.0, Depth.SIXTEEN: 65535.0, Depth.FLOAT: 1.0}
+
+
+class JpegCoding(NamedTuple):
+    """How a JPEG file stores its colours, so that another can do the same.
+
+    Parameters
+    ----------
+    channels : int
+        1 (grey) or 3.
+    tables : tuple of tuple of int
+        The quantization table of each channel, 64 numbers by rows; the last one is that of the
+        channels that are left.
+    subsampling : int
+        Of the colour: 0 for none (4:4:4), 1 for half as many columns (4:2:2), 2 for half as many
+        rows, too (4:2:0).
+    """
+
+    channels: int
+    tables: tuple[tuple[int, ...], ...]
+    subsampling: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,8 @@ class Metadata:
         Milliseconds for each frame; empty when the frames are not timed.
     loop : int, optional
         How often an animation is repeated: 0 for ever, None when the file does not say.
+    jpeg : JpegCoding, optional
+        How the input is coded, if it is a JPEG of 1 or 3 channels.
     """
 
     format: str
@@ -40,6 +62,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     durations: tuple[int, ...] = ()
     loop: int | None = None
+    jpeg: JpegCoding | None = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,11 +27,45 @@ _MAGICS = {
     "PNM": re.compile(rb"P[1-6]\s"),
 }
 
-_DOING = "it cannot be decoded"
+
+class Opened:
+    """A picture's file, open, with its header looked at.
+
+    Parameters
+    ----------
+    header : Header
+        What the file will give.
+    """
+
+    __slots__ = ("_decoding", "_load", "header")
+
+    def __init__(
+        self,
+        header: Header,
+        load: Callable[[], Picture],
+        decoding: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.header = header
+        self._load = load
+        self._decoding = decoding
+
+    def load(self) -> Picture:
+        """Decode the pixels: all frames, the right way up, of the depth that the file has.
+
+        Raises
+        ------
+        ImageError
+            When it cannot be read whole. The message does not begin with the name.
+        """
+        with self._decoding():
+            return self._load()
 
 
-def probe(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS) -> Header:
-    """Return what a file's header says, no pixels decoded.
+@contextmanager
+def opened(
+    source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS
+) -> Iterator[Opened]:
+    """Open a picture once, for its header now and its pixels while it is open.
 
     Parameters
     ----------
@@ -41,69 +76,71 @@ def probe(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS)
     max_pixels : int
         The most pixels, over all frames, that a header may claim.
 
-    Returns
-    -------
-    Header
-        The same that `read` gives with the pixels.
+    Yields
+    ------
+    Opened
+        Its `load` must be called before the block is left.
 
     Raises
     ------
     ImageError
-        When it cannot be read. The message does not begin with the name.
+        When it cannot be read. The message does not begin with the name. What else is raised in
+        the block passes through.
     """
-    with _opened(source, name) as fp:
-        if _is_npy(fp):
-            from convtool.images import npy
+    with _file(source) as fp:
+        start = fp.read(16)
+        fp.seek(0)
+        if not start:
+            raise ImageError("the file is empty, 0 bytes")
+        name = name or ("standard input" if isinstance(source, bytes) else str(source))
+        decoding = partial(_decoding, start, name)
+        with decoding():
+            if start.startswith(_NPY):
+                found = _opened_array(fp, max_pixels, decoding)
+            else:
+                plan = survey.survey(fp, max_pixels)
+                found = Opened(plan.header, partial(_decoded, plan, fp), decoding)
+        yield found
 
-            header = npy.probe(fp)
-            survey.limit(*header.shape[:3], max_pixels)
-            return header
-        return survey.survey(fp, max_pixels).header
+
+def probe(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Return what a file's header says, no pixels decoded; the parameters are those of `opened`."""
+    with opened(source, name, max_pixels=max_pixels) as found:
+        return found.header
 
 
 def read(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a picture: all frames, the right way up, as grey or RGB with or without alpha.
 
-    Parameters
-    ----------
-    source : Path or bytes
-        A file, or what was read from standard input.
-    name : str, optional
-        What messages call it; by default its path.
-    max_pixels : int
-        The most pixels, over all frames, that a header may claim.
-
-    Returns
-    -------
-    Picture
-        Pixels of the depth that the file has.
-
-    Raises
-    ------
-    ImageError
-        When it cannot be read whole. The message does not begin with the name.
+    The parameters and errors are those of `opened`.
     """
-    # Only here: what reads no pixels starts without NumPy.
-    from convtool.images import decode, npy
-
-    with _opened(source, name) as fp:
-        if _is_npy(fp):
-            survey.limit(*npy.probe(fp).shape[:3], max_pixels)
-            fp.seek(0)
-            return npy.read(fp)
-        return decode.load(survey.survey(fp, max_pixels), fp)
+    with opened(source, name, max_pixels=max_pixels) as found:
+        return found.load()
 
 
-def _is_npy(fp: BinaryIO) -> bool:
-    found = fp.read(len(_NPY)) == _NPY
+# NumPy is imported in these: what reads no pixels starts without it.
+
+
+def _opened_array(
+    fp: BinaryIO, max_pixels: int, decoding: Callable[[], AbstractContextManager[None]]
+) -> Opened:
+    from convtool.images import npy
+
+    header = npy.probe(fp)
+    survey.limit(*header.shape[:3], max_pixels)
     fp.seek(0)
-    return found
+    return Opened(header, partial(npy.read, fp), decoding)
+
+
+def _decoded(plan: survey.Survey, fp: BinaryIO) -> Picture:
+    from convtool.images import decode
+
+    return decode.load(plan, fp)
 
 
 @contextmanager
-def _opened(source: Path | bytes, name: str) -> Iterator[BinaryIO]:
-    """Open the source at its start; inside, every failure is an ImageError."""
-    name = name or ("standard input" if isinstance(source, bytes) else str(source))
+def _file(source: Path | bytes) -> Iterator[BinaryIO]:
+    """Open the source at its start, for reading to and fro."""
     fp: BinaryIO
     try:
         fp = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
@@ -121,22 +158,24 @@ def _opened(source: Path | bytes, name: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ImageError(f"it cannot be opened: {error.strerror or error}") from None
     with fp:
-        start = fp.read(16)
-        fp.seek(0)
-        if not start:
-            raise ImageError("the file is empty, 0 bytes")
-        try:
-            with guarded(_DOING):
-                yield fp
-        except UnidentifiedImageError:
-            for kind, magic in _MAGICS.items():
-                if magic.match(start):
-                    raise ImageError(
-                        f"it begins as a {kind} file, but its header is damaged or cut off",
-                        "get a whole copy of it",
-                    ) from None
-            raise ImageError(
-                f"it is not an image of a known kind: it begins with {start!r:.60}",
-                f"what is inside decides, not the name {name}; PNG, JPEG, TIFF, WebP, BMP, PNM, "
-                "GIF and .npy are read",
-            ) from None
+        yield fp
+
+
+@contextmanager
+def _decoding(start: bytes, name: str) -> Iterator[None]:
+    """Turn every failure into an ImageError; `start` is how the file begins."""
+    try:
+        with guarded("it cannot be decoded"):
+            yield
+    except UnidentifiedImageError:
+        for kind, magic in _MAGICS.items():
+            if magic.match(start):
+                raise ImageError(
+                    f"it begins as a {kind} file, but its header is damaged or cut off",
+                    "get a whole copy of it",
+                ) from None
+        raise ImageError(
+            f"it is not an image of a known kind: it begins with {start!r:.60}",
+            f"what is inside decides, not the name {name}; PNG, JPEG, TIFF, WebP, BMP, PNM, "
+            "GIF and .npy are read",
+        ) from None

@@ -140,6 +140,7 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
         exif=block if turn == 1 else exif.upright(block),
         dpi=_dpi(image.info.get("dpi")),
         loop=loop,
+        jpeg=headers.jpeg_coding(image),
     )
     cut = facts.cut if facts else 0
     return Survey(header, metadata, image, indices, turn, target, notes=notes, cut=cut)

@@ -1,8 +1,6 @@
-"""A picture → a file's bytes → the disk, whole or not at all."""
+"""A picture → a file's bytes."""
 
 import io
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,26 +9,35 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from convtool.errors import ImageError
-from convtool.images import deep, exif, npy
+from convtool.images import deep, exif, npy, png, storage
+from convtool.images.descriptor import written
 from convtool.images.formats import JPEG_EXIF, Format, by_libvips, describes
 from convtool.images.guard import guarded
-from convtool.images.picture import Metadata, depth_of
+from convtool.images.picture import JpegCoding, Metadata, depth_of
+from convtool.terms import Depth
 
 _QUALITY = 92
+_FULL_COLOUR = 0  # Pillow's number for a JPEG's subsampling 4:4:4
 _DURATION = 100  # milliseconds a frame, where the input gives none
 _DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3  # TIFF predictors: they halve what deflate makes
 _PILLOW_NAMES = {"PGM": "PPM", "PNM": "PPM"}
 
 
 def encode(
-    pixels: NDArray[Any], format: Format, metadata: Metadata, *, quality: int | None = None
+    pixels: NDArray[Any],
+    format: Format,
+    metadata: Metadata,
+    *,
+    quality: int | None = None,
+    compress_level: int | None = None,
 ) -> bytes:
     """Return a file that holds `pixels`, with profile, EXIF, resolution and timing carried over.
 
-    PNG, TIFF, BMP, PNM and NPY are exact. WebP is lossless unless a quality is asked for; JPEG
-    has quality 92 unless another is, never with halved colour; GIF has 256 colours a frame.
+    PNG, TIFF, BMP, PNM and NPY are exact. WebP is lossless unless a quality is asked for; GIF has
+    256 colours a frame. A JPEG that comes from a JPEG of as many channels is quantized as that
+    one was and has its colour halved as that one had; any other has quality 92 and full colour.
     Equal neighbours in an animation are stored as one longer frame. What else gets lost is told
-    by `losses`.
+    by `losses`. The picture of a `canvas` is written without a copy.
 
     Parameters
     ----------
@@ -42,7 +49,11 @@ def encode(
     metadata : Metadata
         The input's.
     quality : int, optional
-        1 to 100, for JPEG and WebP.
+        1 to 100, for JPEG and WebP. A JPEG's colour is then halved only if the input's was.
+    compress_level : int, optional
+        0 (none) to 9 (smallest, slowest), for PNG, with zlib's usual strategy. By default what is
+        fast: level 1 that shortens runs alone or, where that is smaller on some rows of a
+        picture of more than a million pixels, only fits the length of the codes.
 
     Raises
     ------
@@ -69,20 +80,28 @@ def encode(
         # Grey three times, alpha once.
         pixels = pixels[..., [0, 0, 0, *range(1, channels)]]
         channels += 2
-    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    icc = metadata.icc if describes(metadata.icc, format, channels) else None
-    block, dpi = metadata.exif, metadata.dpi
+    depth = depth_of(pixels.dtype)
+    described: dict[str, Any] = {
+        "icc": metadata.icc if describes(metadata.icc, format, channels) else None,
+        "block": metadata.exif,
+        "dpi": metadata.dpi,
+    }
     with guarded(f"the picture cannot be written as {format.name}"):
-        if by_libvips(format, channels, depth_of(pixels.dtype)):
-            return deep.write(pixels, format.name, icc=icc, block=block, dpi=dpi)
-        if format.name in ("PPM", "PNM") and channels == 3 and pixels.dtype == np.uint16:
-            return _deep_ppm(pixels[0])
-        options: dict[str, Any] = {"icc_profile": icc, "exif": block, "dpi": dpi}
+        if by_libvips(format, channels, depth):
+            return deep.write(
+                _plain(pixels), format.name, **described, compress_level=compress_level
+            )
+        if format.name in ("PPM", "PNM") and channels == 3 and depth is Depth.SIXTEEN:
+            return _deep_ppm(_plain(pixels[0]))
+        picture = _indexed if format.name == "GIF" else _image
+        pictures = [picture(frame) for frame in pixels]
+        options = _described(format, **described)
         match format.name:
             case "JPEG":
-                fits = block and len(block) <= JPEG_EXIF
-                options["exif"] = exif.for_jpeg(block) if block and fits else None
-                options |= {"quality": quality or _QUALITY, "subsampling": 0}
+                options |= _jpeg_options(metadata.jpeg, channels, quality)
+            case "PNG":
+                level, kind = png.strategy(pictures[0], compress_level)
+                options |= {"compress_level": level, "compress_type": kind}
             case "WEBP":
                 # `exact` keeps the colour under full transparency, part of the pixels here.
                 options |= {"lossless": quality is None, "exact": True, "quality": quality}
@@ -90,66 +109,37 @@ def encode(
                     # Whole frames: what is stored as a difference comes back with an alpha.
                     options["kmax"] = 1
             case "TIFF":
-                options |= _tiff_options(pixels, block)
+                options |= _tiff_options(pixels, metadata.exif)
             case "GIF":
                 # A frame with holes must not show the one before it through them.
                 options["disposal"] = 2 if channels in (2, 4) else 1
-        return _saved(pixels, format, {k: v for k, v in options.items() if v is not None}, metadata)
+        if frames > 1:
+            options |= {"append_images": pictures[1:], "save_all": True}
+            if format.timed:
+                options |= _timing(metadata, frames, format)
+        return _saved(pictures[0], format, options)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; missing folders are made.
-
-    The bytes go to a file beside the target, which is then renamed onto it. Whatever happens
-    before that, an interrupt included, removes that file and leaves the target as it was.
-
-    Parameters
-    ----------
-    path : Path
-        The target. A link is followed; what is no regular file (``/dev/null``, a pipe) is
-        written to directly.
-    data : bytes
-        All of it.
-
-    Raises
-    ------
-    ImageError
-        With the system's reason.
-    """
-    try:
-        target = path.resolve()
-        if target.exists() and not (target.is_file() or target.is_dir()):
-            target.write_bytes(data)
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.parent / f".convtool-{os.urandom(8).hex()}.part"
-        try:
-            # Not tempfile, whose files are private: the umask alone should decide.
-            with part.open("xb") as file:
-                file.write(data)
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ImageError(
-            f"{path} cannot be written: {error.strerror or error}",
-            "choose another place with --output",
-        ) from None
+def _described(
+    format: Format,
+    icc: bytes | None,
+    block: bytes | None,
+    dpi: tuple[float, float] | None,
+) -> dict[str, Any]:
+    """Return the options that hand a picture's description to Pillow."""
+    if block and format.name == "JPEG":
+        block = exif.for_jpeg(block) if len(block) <= JPEG_EXIF else None
+    return {"icc_profile": icc, "exif": block, "dpi": dpi}
 
 
-def _saved(
-    pixels: NDArray[Any], format: Format, options: dict[str, Any], metadata: Metadata
-) -> bytes:
-    """Return the file that Pillow makes of the pixels."""
-    picture = _indexed if format.name == "GIF" else _image
-    first, *rest = (picture(frame) for frame in pixels)
-    if rest:
-        options |= {"append_images": rest, "save_all": True}
-        if format.timed:
-            options |= _timing(metadata, len(pixels), format)
+def _saved(first: Image.Image, format: Format, options: dict[str, Any]) -> bytes:
+    """Return the file that Pillow makes of the pictures."""
+    name = _PILLOW_NAMES.get(format.name, format.name)
+    given = {option: value for option, value in options.items() if value is not None}
+    if name == "JPEG":
+        return written(lambda file: first.save(file, name, **given))
     buffer = io.BytesIO()
-    first.save(buffer, _PILLOW_NAMES.get(format.name, format.name), **options)
+    first.save(buffer, name, **given)
     return buffer.getvalue()
 
 
@@ -162,6 +152,15 @@ def _timing(metadata: Metadata, frames: int, format: Format) -> dict[str, Any]:
     if metadata.loop is not None or format.name != "GIF":
         timing["loop"] = 1 if metadata.loop is None else metadata.loop
     return timing
+
+
+def _jpeg_options(coding: JpegCoding | None, channels: int, quality: int | None) -> dict[str, Any]:
+    """Return how to quantize, and how much of the colour to keep; `coding` is the input's."""
+    if coding is None or coding.channels != channels:
+        return {"quality": quality or _QUALITY, "subsampling": _FULL_COLOUR}
+    if quality is None:
+        return {"qtables": coding.tables, "subsampling": coding.subsampling}
+    return {"quality": quality, "subsampling": coding.subsampling}
 
 
 def _tiff_options(pixels: NDArray[Any], block: bytes | None) -> dict[str, Any]:
@@ -184,8 +183,17 @@ def _deep_ppm(pixels: NDArray[np.uint16]) -> bytes:
 
 
 def _image(frame: NDArray[Any]) -> Image.Image:
-    """Return (H, W, C) as Pillow's picture."""
-    return Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
+    """Return (H, W, C) as Pillow's picture, on the same memory where it is Pillow's."""
+    image = storage.picture_of(frame)
+    if image is None:
+        plain = _plain(frame)
+        image = Image.fromarray(plain[..., 0] if plain.shape[-1] == 1 else plain)
+    return image
+
+
+def _plain(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the pixels one behind the other, in this machine's byte order."""
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
 
 
 def _indexed(frame: NDArray[np.uint8]) -> Image.Image:
