@@ -1,7 +1,5 @@
 """What becomes of sums while they are in the cache, against the plain way in NumPy."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -82,7 +80,7 @@ BYTES = Finish(range=RangeMode.CLIP, full_in=255, full_out=255, dtype="uint8", s
 @pytest.mark.parametrize("combine", COMBINES)
 @pytest.mark.parametrize("method", [MethodName.DIRECT, MethodName.SEPARABLE])
 def test_filters_are_combined(combine, method, stride):
-    finish = replace(BYTES, combine=combine, bias=np.array([3, -5], np.float32))
+    finish = BYTES._replace(combine=combine, bias=np.array([3, -5], np.float32))
     same(*both(image(), EDGES, finish, method, stride=stride))
 
 
@@ -90,9 +88,9 @@ def test_filters_are_combined(combine, method, stride):
 @pytest.mark.parametrize("mode", RANGES)
 def test_activations_and_ranges(activation, mode):
     for channels in (1, 3):
-        finish = replace(BYTES, activation=activation, range=mode)
+        finish = BYTES._replace(activation=activation, range=mode)
         same(*both(image(channels=channels), EDGES[:1], finish))
-        wide = replace(finish, full_in=65535.0, full_out=65535.0, dtype="uint16")
+        wide = finish._replace(full_in=65535.0, full_out=65535.0, dtype="uint16")
         same(*both(image("uint16", channels), EDGES[:1], wide, border="edge"))
 
 
@@ -106,7 +104,7 @@ def test_activations_and_ranges(activation, mode):
     ],
 )
 def test_units_are_scaled(full_in, dtype, full_out):
-    finish = replace(BYTES, full_in=full_in, full_out=full_out, dtype=dtype)
+    finish = BYTES._replace(full_in=full_in, full_out=full_out, dtype=dtype)
     x = image("uint16" if full_in > 255 else "uint8")
     same(*both(x, [[[0, 0, 0], [0, 1, 1], [0, 0, 0]]], finish), exact=dtype != "float32")
 
@@ -129,7 +127,7 @@ def test_what_is_no_number_is_counted():
 
 def test_biases_of_filters_across_channels():
     kernel = np.random.default_rng(0).integers(-3, 4, (3, 3, 3, 5))
-    finish = replace(BYTES, bias=np.arange(5, dtype=np.float32) * 10, activation=Activation.RELU)
+    finish = BYTES._replace(bias=np.arange(5, dtype=np.float32) * 10, activation=Activation.RELU)
     same(*both(image(), kernel, finish, MethodName.GEMM))
 
 
@@ -137,11 +135,11 @@ def test_several_filters_of_several_images():
     x = np.concatenate([image(), image()[:, ::-1], image()[:, :, ::-1]])
     bank = np.random.default_rng(1).integers(-4, 5, (3, 3, 3))
     for how in (Combine.EACH, Combine.MAX, Combine.ABSMAX):
-        same(*both(x, bank, replace(BYTES, combine=how), dilation=2, border="reflect"))
+        same(*both(x, bank, BYTES._replace(combine=how), dilation=2, border="reflect"))
 
 
 def test_counts_at_the_very_ends():
     # Half a step beyond an end rounds to the end or beyond it, as rounding to even has it.
     x = np.arange(256, dtype=np.uint8).reshape(1, 2, 128, 1)
     for bias in (-0.5, 0.5, 0.4999):
-        same(*both(x, [[[1.0]]], replace(BYTES, bias=np.array([bias], np.float32))))
+        same(*both(x, [[[1.0]]], BYTES._replace(bias=np.array([bias], np.float32))))

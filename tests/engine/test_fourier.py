@@ -1,7 +1,5 @@
 """Sums by Fourier transform against float64: geometry, seams, accuracy, and what is not finite."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -287,7 +285,7 @@ def test_filters_are_combined_and_finished():
     finish = Finish(bias, Activation.RELU, Combine.MAX)
     expected = sums.clip(0).max(4)
     assert np.abs(convolved(x, w, finish) - expected).max() <= 1e-5
-    result, summary = convolved(x, w, replace(finish, summarise=True))
+    result, summary = convolved(x, w, finish._replace(summarise=True))
     assert (summary.least, summary.greatest) == (result.min(), result.max())
     each = convolved(x, w, Finish(bias))
     assert np.abs(each - sums.reshape(each.shape)).max() <= 1e-5

@@ -61,6 +61,15 @@ def test_padded_pixels_give_the_same(name, stride, method):
                 assert found.strides[2] == 4
 
 
+def test_pictures_of_one_row_column_or_frame():
+    for shape in ((1, 1, 20), (1, 20, 1), (1, 7, 9), (2, 1, 1)):
+        padded = RNG.integers(0, 256, (*shape, 4)).astype(np.uint8)[..., :3]
+        kernel = RNG.integers(-4, 5, (3, 3))
+        for one in (padded, padded[0][None]):  # of which the first axis has a stride of 0
+            found = conv2d(one, kernel, engine="cpu")
+            assert (found == conv2d(np.ascontiguousarray(one), kernel, engine="numpy")).all()
+
+
 def test_padded_pixels_through_the_door():
     padded = RNG.integers(0, 256, (1, 40, 50, 4)).astype(np.uint8)[..., :3]
     kernel = RNG.integers(-4, 5, (3, 3, 3, 5))

@@ -206,7 +206,7 @@ def test_binary_forms_do_not_go_to_a_terminal(monkeypatch):
 def test_help_has_examples_as_written(command):
     out = run(command, "--help").stdout
     assert "Examples:" in out
-    assert f"    convtool kernels {command}" in out
+    assert f"  convtool kernels {command}" in out
     assert max(map(len, out.splitlines())) <= 80
 
 

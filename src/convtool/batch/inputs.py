@@ -1,6 +1,7 @@
 """From what was written as INPUT to a list of sources."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from convtool.terms import IMAGE_SUFFIXES
 
 # What --recursive looks for in a folder.
 SUFFIXES = IMAGE_SUFFIXES | {".npy"}
+
+_PATTERN = re.compile(r"[*?]|\[.+\]")
 
 
 def expand(
@@ -25,7 +28,8 @@ def expand(
     Parameters
     ----------
     names : sequence of str
-        Files, folders (their images, with `recursive`), ``-`` for standard input.
+        Files, patterns that no shell has expanded (``*.png``, ``photos/**/*.jpg``), folders
+        (their images, with `recursive`), ``-`` for standard input.
     recursive : bool
         Look into folders.
     files_from : str, optional
@@ -50,6 +54,8 @@ def expand(
             sources.append(Source("-", data=sys.stdin.buffer.read()))
         elif recursive and path.is_dir():
             sources.extend(_walk(path))
+        elif _PATTERN.search(name) and not os.path.lexists(name):
+            sources.extend(_matching(name))
         else:
             sources.append(Source(name, path))
     if not sources:
@@ -71,6 +77,15 @@ def _listed(files_from: str, null: bool) -> list[str]:
     return [os.fsdecode(name) for name in names if name]
 
 
+def _matching(pattern: str) -> list[Source]:
+    """Return the files that a pattern stands for; where there are none, the pattern as a name."""
+    from glob import glob
+
+    names = sorted(name for name in glob(pattern, recursive=True) if not os.path.isdir(name))
+    found = [Source(name, Path(name), found=True) for name in names]
+    return found or [Source(pattern, Path(pattern), problem="no file matches the pattern")]
+
+
 def _walk(folder: Path) -> Iterator[Source]:
     refused: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=refused.append):
@@ -80,4 +95,5 @@ def _walk(folder: Path) -> Iterator[Source]:
             if path.suffix.lower() in SUFFIXES:
                 yield Source(str(path), path, Path(parent).relative_to(folder), found=True)
     for error in refused:
-        yield Source(str(error.filename), Path(error.filename), problem=error.strerror or "unread")
+        problem = f"the folder cannot be looked into: {error.strerror or error}"
+        yield Source(str(error.filename), Path(error.filename), problem=problem)

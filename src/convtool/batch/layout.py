@@ -1,7 +1,7 @@
 """How responses are laid out as images: alpha, depth, range, format, images per input."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from convtool import images
 from convtool.batch.model import Request, Source
@@ -109,8 +109,7 @@ def settle_depth(
     return depth, mode, notes
 
 
-@dataclass(frozen=True)
-class Arranged:
+class Arranged(NamedTuple):
     """How the responses are laid out as images.
 
     Parameters

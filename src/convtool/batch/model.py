@@ -1,7 +1,7 @@
 """The words of a batch: what is asked for, what is planned, what came of it."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from convtool.engine.planner import Choice
 from convtool.errors import ConvtoolError
@@ -20,8 +20,7 @@ from convtool.terms import (
 )
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """Everything that the command line says about the work, except the inputs."""
 
     spec: ConvSpec
@@ -38,6 +37,8 @@ class Request:
     output: str | None = None
     format: str | None = None
     quality: int | None = None
+    compress_level: int | None = None
+    linear: bool = False
     max_pixels: int = MAX_PIXELS
     verify: bool = False
     kernel_files: tuple[Path, ...] = ()
@@ -50,8 +51,7 @@ class Request:
         return self.combine or self.kernel.combine or Combine.EACH
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One input: a file, or standard input.
 
     Parameters
@@ -63,9 +63,10 @@ class Source:
     inside : Path
         The folder it lies in, relative to the folder given with --recursive.
     found : bool
-        Whether it was found in a folder rather than named.
+        Whether it was found in a folder, or by a pattern, rather than named.
     problem : str
-        Why a folder met on the way could not be looked into.
+        Why there is nothing to be read: a folder that could not be looked into, a pattern that
+        matches nothing.
     data : bytes
         What standard input held.
     """
@@ -83,8 +84,7 @@ class Source:
         return self.data if self.path is None else self.path
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """One output: a path, or None for standard output, and what of the result goes there."""
 
     path: Path | None
@@ -97,8 +97,7 @@ class Target:
         return "-" if self.path is None else str(self.path)
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One input with everything settled.
 
     Parameters
@@ -138,8 +137,26 @@ class Job:
     notes: tuple[Note, ...]
 
 
-@dataclass(frozen=True)
-class Verified:
+class Task(NamedTuple):
+    """One input that is to be done, its outputs named.
+
+    Parameters
+    ----------
+    source : Source
+    number : int
+        Among the inputs, from 0.
+    targets : tuple of Target
+    job : Job, optional
+        With everything settled, where the header had to be read for the names.
+    """
+
+    source: Source
+    number: int
+    targets: tuple[Target, ...]
+    job: Job | None = None
+
+
+class Verified(NamedTuple):
     """How far a result is from the reference engine's.
 
     Parameters
@@ -157,8 +174,7 @@ class Verified:
     pixels: float
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """An input that was convolved and written."""
 
     job: Job
@@ -172,29 +188,26 @@ class Done:
     verified: Verified | None = None
 
 
-@dataclass(frozen=True)
-class Skipped:
+class Skipped(NamedTuple):
     """An input whose outputs all exist already."""
 
-    job: Job
+    source: Source
+    targets: tuple[Target, ...]
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(NamedTuple):
     """An input that would be done, were this not a dry run."""
 
     job: Job
 
 
-@dataclass(frozen=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """A file that --recursive found, which is an earlier output for another input."""
 
     source: Source
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """An input that could not be done."""
 
     source: Source

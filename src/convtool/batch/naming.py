@@ -3,12 +3,14 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from string import Formatter
 
-from convtool.batch.model import Failed, Job, LeftOut, Request, Source, Target
+from convtool.batch.model import Failed, LeftOut, Request, Source, Target, Task
 from convtool.errors import UsageError
 from convtool.images import Format
+from convtool.terms import IMAGE_SUFFIXES, Combine
 
 NUMBERS = ("index", "frame", "filter")
 FIELDS = ("stem", "ext", "parent", "kernel", *NUMBERS)
@@ -122,49 +124,58 @@ def safe(name: str) -> str:
     return re.sub(r"[^\w.+=-]+", "-", name)
 
 
+def needs_header(request: Request, source: Source) -> bool:
+    """Whether the names of an input's outputs depend on what is in it."""
+    kernel = request.kernel
+    several = len(kernel.shape) == 4 or (kernel.filters > 1 and request.combination is Combine.EACH)
+    told_apart = fields_of(request.output or "") & {"frame", "filter"}
+    picture = source.path is not None and source.path.suffix.lower() in IMAGE_SUFFIXES
+    return several or bool(told_apart) or not picture
+
+
 def without_own_outputs(
-    request: Request, prepared: Sequence[Job | Failed]
-) -> list[Job | Failed | LeftOut]:
+    request: Request, items: Sequence[Task | Failed | LeftOut]
+) -> list[Task | Failed | LeftOut]:
     """Leave out what --recursive found but the same command had written before, by default names.
 
     Otherwise a tree could not be filtered in place twice, nor go on where it stopped. Only an
     output of another input is left out, and only where no -o was given: all else is an input
     that must not be lost.
     """
+    _real_folder.cache_clear()  # what it knows may be of another working folder
     if request.output is not None:
-        return list(prepared)
+        return list(items)
     written = {
-        _identity(target.path): job.source
-        for job in prepared
-        if isinstance(job, Job)
-        for target in job.targets
+        _identity(target.path): item.source
+        for item in items
+        if isinstance(item, Task)
+        for target in item.targets
         if target.path is not None and os.path.exists(target.path)
     }
 
-    def is_own(one: Job | Failed) -> bool:
-        by = written.get(_identity(one.source.path)) if one.source.path else None
-        return one.source.found and by is not None and by != one.source
+    def is_own(item: Task | Failed | LeftOut) -> bool:
+        by = written.get(_identity(item.source.path)) if written and item.source.path else None
+        return item.source.found and by is not None and by != item.source
 
-    return [LeftOut(one.source) if is_own(one) else one for one in prepared]
+    return [LeftOut(item.source) if is_own(item) else item for item in items]
 
 
-def check_paths(request: Request, prepared: Sequence[Job | Failed | LeftOut]) -> None:
+def check_paths(request: Request, items: Sequence[Task | Failed | LeftOut]) -> None:
     """Refuse outputs on inputs, on kernels and on each other, links looked through.
 
     Inputs that cannot be read count too: they are not to be lost.
     """
     kept = {_identity(path): f"the kernel {path}" for path in request.kernel_files}
-    for one in prepared:
-        if one.source.path is not None and not isinstance(one, LeftOut):
-            kept[_identity(one.source.path)] = f"the input {one.source.name}"
+    for item in items:
+        if item.source.path is not None and not isinstance(item, LeftOut):
+            kept[_identity(item.source.path)] = f"the input {item.source.name}"
     taken: dict[object, str] = {}
-    for index, one in enumerate(prepared):
-        if isinstance(one, LeftOut):
+    for number, item in enumerate(items):
+        if isinstance(item, LeftOut):
             continue
-        if isinstance(one, Job):
-            targets = one.targets
-        else:
-            fixed = fixed_target(request, one.source, index)
+        targets = item.targets if isinstance(item, Task) else ()
+        if isinstance(item, Failed):
+            fixed = fixed_target(request, item.source, number)
             targets = (fixed,) if fixed else ()
         for target in targets:
             if target.path is None:
@@ -178,16 +189,24 @@ def check_paths(request: Request, prepared: Sequence[Job | Failed | LeftOut]) ->
             if identity in taken:
                 raise UsageError(
                     f"two outputs would be written to {target.path}: from {taken[identity]} and "
-                    f"from {one.source.name}",
+                    f"from {item.source.name}",
                     "tell them apart with {stem}, {parent}, {index}, {frame} or {filter} in -o",
                 )
-            taken[identity] = one.source.name
+            taken[identity] = item.source.name
 
 
 def _identity(path: Path) -> object:
     """Return what two names of one file share: its inode, or its real path if it is not there."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
-        return os.path.realpath(path)
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        return os.path.join(_real_folder(folder), name)
     return status.st_dev, status.st_ino
+
+
+@lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)

@@ -1,35 +1,56 @@
-"""Before the work: every header read, every plan, type and path settled."""
+"""Before the work: the request checked, every output named, and none of them on a file to keep."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
 
 from convtool import engine, images
-from convtool.batch.layout import (
-    arrange,
-    holds_frames,
-    output_format,
-    output_suffix,
-    settle_alpha,
-    settle_depth,
+from convtool.batch.layout import output_suffix
+from convtool.batch.model import Failed, LeftOut, Request, Source, Task
+from convtool.batch.naming import (
+    check_paths,
+    fields_of,
+    fixed_target,
+    needs_header,
+    without_own_outputs,
 )
-from convtool.batch.model import Failed, Job, LeftOut, Request, Source
-from convtool.batch.naming import check_paths, fields_of, targets_of, without_own_outputs
+from convtool.batch.settle import Settler
 from convtool.errors import ConvtoolError, EngineError, ImageError, UsageError
-from convtool.geometry import ConvPlan, Note, plan
-from convtool.images import Header
-from convtool.terms import AlphaMode, Depth
-
-T = TypeVar("T")
 
 
-def prepare(request: Request, sources: Sequence[Source]) -> list[Job | Failed | LeftOut]:
-    """Read every header; settle every plan and output path.
+class Prepared(Sequence[Task | Failed | LeftOut]):
+    """Everything that is to be done, one item for each input, in order.
 
-    Returns
-    -------
-    list of Job, Failed or LeftOut
-        One for each source, in order.
+    Parameters
+    ----------
+    items : list of Task, Failed or LeftOut
+    settler : Settler
+        Which goes on with the inputs whose headers are not read yet.
+    """
+
+    def __init__(self, items: list[Task | Failed | LeftOut], settler: Settler) -> None:
+        self.items = items
+        self.settler = settler
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> Task | Failed | LeftOut:  # type: ignore[override]
+        return self.items[number]
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether an output goes to standard output."""
+        return any(
+            isinstance(item, Task) and any(target.path is None for target in item.targets)
+            for item in self.items
+        )
+
+
+def prepare(request: Request, sources: Sequence[Source]) -> Prepared:
+    """Check the request and name every output.
+
+    Headers are read of one input, so that what is wrong with the request shows before any work,
+    and of those whose outputs cannot be named otherwise. The others are left to the work itself:
+    a batch of ten thousand begins at once.
 
     Raises
     ------
@@ -38,29 +59,36 @@ def prepare(request: Request, sources: Sequence[Source]) -> list[Job | Failed | 
         whatever the input is.
     """
     _check_request(request, sources)
-    settled = [_attempt(_settle, request, source) for source in sources]
-    # The engine is chosen for all the work together: loading Numba pays once for every image.
-    macs = sum(one.plan.macs for one in settled if isinstance(one, _Settled))
-    prepared = [
-        one if isinstance(one, Failed) else _attempt(_job, request, one, index, macs)
-        for index, one in enumerate(settled)
-    ]
-    kept = without_own_outputs(request, prepared)
-    check_paths(request, kept)
-    return kept
+    settler = Settler(request, len(sources))
+    items: list[Task | Failed | LeftOut] = []
+    tried = False
+    for number, source in enumerate(sources):
+        item: Task | Failed
+        if tried and not source.problem and not needs_header(request, source):
+            fixed = fixed_target(request, source, number)
+            item = Task(source, number, (fixed,) if fixed else ())
+        else:
+            item = _look(settler, source, number)
+            tried = tried or isinstance(item, Task)
+        items.append(item)
+    items = without_own_outputs(request, items)
+    check_paths(request, items)
+    return Prepared(items, settler)
 
 
-def _attempt(
-    step: Callable[..., T], request: Request, subject: "Source | _Settled", *more: int
-) -> T | Failed:
-    """Take a step for one input; what is wrong with that input alone is its failure."""
-    source = subject if isinstance(subject, Source) else subject.source
+def _look(settler: Settler, source: Source, number: int) -> Task | Failed:
+    """Read a header; what is wrong with that input alone is its failure."""
+    request = settler.request
     try:
-        return step(request, subject, *more)
+        if source.problem:
+            raise ImageError(source.problem)
+        header = images.probe(source.content, source.name, max_pixels=request.max_pixels)
+        job = settler.job(source, number, header)
     except (UsageError, EngineError):
         raise
     except ConvtoolError as error:
         return Failed(source, error)
+    return Task(source, number, job.targets, job)
 
 
 def _check_request(request: Request, sources: Sequence[Source]) -> None:
@@ -93,79 +121,3 @@ def _check_output(request: Request, sources: Sequence[Source]) -> None:
                 images.format_of(named)
         except ImageError as error:
             raise UsageError(error.message, error.hint) from None
-
-
-@dataclass(frozen=True)
-class _Settled:
-    """An input whose header is read and whose convolution is planned."""
-
-    source: Source
-    header: Header
-    alpha: AlphaMode | None
-    plan: ConvPlan
-
-
-def _settle(request: Request, source: Source) -> _Settled:
-    if source.problem:
-        raise ImageError(f"the folder cannot be looked into: {source.problem}")
-    header = images.probe(source.content, source.name, max_pixels=request.max_pixels)
-    kernel, alpha = request.kernel, settle_alpha(request, header)
-    n, h, w, channels = header.shape
-    if alpha in (AlphaMode.KEEP, AlphaMode.DROP):
-        channels -= 1
-    settled = plan(request.spec, (n, h, w, channels), kernel.shape, filters=kernel.filters)
-    return _Settled(source, header, alpha, settled)
-
-
-def _job(request: Request, settled: _Settled, index: int, macs: int) -> Job:
-    source, header, alpha = settled.source, settled.header, settled.alpha
-    frames = header.shape[0]
-    form = output_format(request, source, header)
-    arranged = arrange(request, settled.plan, alpha, form)
-    depth, mode, notes = settle_depth(request, header, form)
-    targets = tuple(
-        targets_of(request, source, index, parts=arranged.parts, frames=frames, form=form)
-    )
-    together = frames if targets[0].frame is None else 1
-    if together > 1 and not holds_frames(form, targets[0].name, header):
-        raise UsageError(
-            f"{source.name} has {frames} frames and {form.name} holds one picture, but the "
-            f"output name {targets[0].name} has no {{frame}}",
-            "put {frame} in the name, or write .gif, .webp, .apng, .tif or .npy",
-        )
-    images.check(
-        form,
-        channels=arranged.colours + arranged.alpha,
-        alpha=arranged.alpha,
-        depth=depth,
-        frames=together,
-    )
-    if alpha not in (None, AlphaMode.DROP) and not arranged.alpha:
-        alpha = AlphaMode.DROP
-        notes += (
-            Note("alpha-dropped", "feature maps have no alpha: that of the input is left out"),
-        )
-    return Job(
-        source=source,
-        header=header,
-        plan=settled.plan,
-        alpha=alpha,
-        combine=request.combination,
-        range=mode,
-        depth=depth,
-        format=form,
-        output_shape=arranged.shape,
-        has_alpha=arranged.alpha,
-        parts=arranged.parts,
-        targets=targets,
-        choice=engine.choose(
-            settled.plan,
-            request.engine,
-            request.method,
-            weights=request.kernel.weights,
-            threads=request.threads,
-            macs=macs,
-            dtype={Depth.EIGHT: "uint8", Depth.SIXTEEN: "uint16"}.get(header.depth, "float32"),
-        ),
-        notes=(*settled.plan.notes, *notes),
-    )

@@ -1,8 +1,8 @@
 """What a person should know about a result that a default is likely to have surprised them with."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from convtool.terms import AlphaMode, Depth, RangeMode
 WORTH_SAYING = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the responses were before they became pixels.
 
     Parameters

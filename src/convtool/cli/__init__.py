@@ -1,39 +1,97 @@
 """The command line: parse, call one function, print, exit status. No arithmetic here."""
 
+import gc
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from convtool.cli import apply, bench, kernels, shape
-from convtool.cli.help import Command
+from convtool.cli import apply, bench, doctor, help, kernels, shape
+from convtool.cli.help import Command, Group
 from convtool.errors import ConvtoolError
 from convtool.version import __version__
 
+ABOUT = """Convolve images, with the exact semantics of tf.nn.conv2d.
+
+Strides, SAME, VALID and explicit padding, dilation, groups, batches and filter
+banks. Every command has a page of its own: convtool COMMAND --help.
+"""
+
+NOTES = f"""\
+Examples:
+  convtool apply --kernel sobel --stride 2 --padding same photo.png
+  convtool shape 224x224x3 --kernel 7x7 --filters 64 --stride 2
+  convtool kernels show gaussian:sigma=2
+  convtool doctor
+
+Streams:
+  Reports go to standard output, progress, warnings and errors to standard
+  error. With -o - standard output holds the image alone.
+
+Exit status:
+  0    all done
+  1    an input failed, the others are done
+  2    the command line is wrong
+  130  interrupted
+
+Environment:
+{help.COLOUR}{help.OWN_KERNELS}{help.CACHE}
+Files:
+{help.KERNEL_FILES}"""
+
 app = typer.Typer(
     name="convtool",
-    help="Convolve images, with the exact semantics of tf.nn.conv2d.",
-    epilog=(
-        "\b\nExamples:\n"
-        "  convtool apply --kernel sobel --stride 2 --padding same photo.png\n"
-        "  convtool shape 224x224x3 --kernel 7x7 --filters 64 --stride 2\n"
-        "  convtool kernels show gaussian:sigma=2\n"
-    ),
+    cls=Group,
+    help=ABOUT,
+    epilog=NOTES,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    add_completion=False,  # see `_options`: ours knows kernels, and what bash makes of : and =
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("apply", cls=Command, epilog=apply.EXAMPLES)(apply.apply)
-app.command("shape", cls=Command, epilog=shape.EXAMPLES)(shape.shape)
+app.command(
+    "apply",
+    cls=Command,
+    help=apply.ABOUT,
+    epilog=apply.NOTES,
+    options_metavar="-k KERNEL [OPTIONS]",
+)(apply.apply)
+app.command(
+    "shape",
+    cls=Command,
+    help=shape.ABOUT,
+    epilog=shape.NOTES,
+    options_metavar="-k KERNEL [OPTIONS]",
+)(shape.shape)
 app.add_typer(kernels.app, name="kernels")
-app.command("bench", cls=Command, epilog=bench.EXAMPLES)(bench.bench)
+app.command("bench", cls=Command, help=bench.ABOUT, epilog=bench.NOTES)(bench.bench)
+app.command("doctor", cls=Command, help=doctor.ABOUT, epilog=doctor.NOTES)(doctor.doctor)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
         typer.echo(f"convtool {__version__}")
+        raise typer.Exit
+
+
+def _install_completion(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from convtool.cli import shells
+
+        name = shells.here()
+        typer.echo(f"completion for {name} is in {shells.install(name)}")
+        typer.echo("it works in every terminal that is opened from now on")
+        raise typer.Exit
+
+
+def _show_completion(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from convtool.cli import shells
+
+        typer.echo(shells.SHELLS[shells.here()].script.strip())
         raise typer.Exit
 
 
@@ -43,6 +101,23 @@ def _options(
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=_install_completion,
+            help="Let the Tab key complete options, kernels and their parameters in this shell "
+            "(bash, zsh, fish, PowerShell).",
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            callback=_show_completion,
+            help="Print the script that does so, to put it elsewhere.",
         ),
     ] = False,
 ) -> None:
@@ -68,6 +143,10 @@ def main(arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
+        if question := os.environ.get("_CONVTOOL_COMPLETE"):
+            from convtool.cli import shells
+
+            return shells.answer(app, question)
         app(list(arguments), prog_name="convtool")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -81,4 +160,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def entry() -> None:
     """Run as the installed command."""
-    sys.exit(main(sys.argv[1:]))
+    # Of the many objects that imports make, none is garbage.
+    gc.set_threshold(100_000, 20, 20)
+    status = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or 1
+    # Nothing is left to be tidied up, and taking the interpreter apart takes as long as importing
+    # NumPy does.
+    os._exit(status)

@@ -4,24 +4,79 @@ from typing import Annotated
 
 import typer
 
-from convtool.cli import options
+from convtool.cli import help, options
 from convtool.errors import UsageError
 from convtool.terms import MAX_PIXELS
 
 RESPONSES, OUTPUT, INPUTS, RUN = "Responses", "Output", "Inputs", "Run and report"
 
-EXAMPLES = """\b
+ABOUT = """Convolve images and write the results.
+
+Every INPUT is convolved with the kernel, and a report says what became of its
+shape, its edges and its values. The operator is cross-correlation, as in
+tf.nn.conv2d; --flip makes it a true convolution. Shapes are NHWC: images,
+height, width, channels.
+
+A kernel of a height and a width filters each channel by itself; one of four
+axes (HWIO) sums across channels, as a layer of a network does. Without -o the
+result for photo.png is photo.KERNEL.png beside it.
+"""
+
+NOTES = f"""\
+Fine print:
+  edges      Outside the image counts as black, as in every network, so that a
+             blur has a dark rim: --border edge or reflect has none. --padding
+             valid leaves out the windows that reach beyond the image.
+  values     8-bit stays 8-bit, 16-bit 16-bit, float float. What is below black
+             or above white is clipped, and the report says how much of it;
+             --range abs, signed or stretch shows it. A .npy holds float32,
+             neither rounded nor clipped. Numbers are taken as they are stored;
+             --linear computes with the light that they stand for.
+  alpha      weights the colours, so that there is no halo; where the taps sum
+             to 0 it is kept as it is.
+  channels   One channel of responses is a grey image, three are RGB. Others are
+             an image for each filter, which {{filter}} in the name tells apart,
+             or one picture (--combine), or one .npy.
+  carried    ICC profile, EXIF and resolution; the EXIF orientation is applied.
+  patterns   '*.png' or '**/*.png' in quotes is matched by convtool itself,
+             unless a file is called just that.
+  names      {{stem}} {{ext}} {{parent}} are the input's, {{kernel}} is the preset or
+             the kernel file; {{index}} {{frame}} {{filter}} count from 0 and take a
+             width: {{index:04}}. Missing folders are made.
+  existing   An output that exists is overwritten, unless --no-clobber or
+             --skip-existing says otherwise. No output falls on an input, and no
+             two on one path: that is refused before any work. A file is written
+             whole or not at all.
+  batches    Several images are done at a time (--jobs), and reported in the
+             order of the inputs. One that fails does not stop the others,
+             unless --fail-fast says so.
+  streams    The type of standard input is told by its first bytes. With -o -
+             the report goes to standard error.
+
 Examples:
   convtool apply --kernel sobel --stride 2 --padding same photo.png
   convtool apply -k gaussian:sigma=3 --border reflect -o blurred/ *.jpg
   convtool apply -k "3x3: 0,-1,0 -1,5,-1 0,-1,0" -o sharp.png photo.png
-  convtool apply -k laplacian --range signed -o '{stem}-edges{ext}' photo.tif
+  convtool apply -k laplacian --range signed -o '{{stem}}-edges{{ext}}' photo.tif
   convtool apply -k kirsch --combine grid -o directions.png photo.png
   convtool apply -k weights.npy --activation relu -o maps.npy photo.jpg
+  convtool apply -k disk:radius=8 --linear --border reflect photo.jpg
+  convtool apply -k sharpen -r --skip-existing -o sharp/ photos
+  find . -name '*.png' -print0 | convtool apply -k blur --files-from - -0
   cat photo.png | convtool apply -k sharpen - -o - > sharp.png
 
-Kernels are listed by 'convtool kernels list'. Exit status: 0 all done; 1 some
-inputs failed, the others are done; 2 the command line is wrong; 130 interrupted.
+Exit status:
+  0    all done
+  1    some inputs failed, the others are done
+  2    the command line is wrong, and nothing was done
+  130  interrupted; what is written is whole
+
+Environment:
+{help.COLOUR}{help.OWN_KERNELS}{help.CACHE}
+Files:
+{help.KERNEL_FILES}
+Kernels are listed by 'convtool kernels list'; sizes without pixels are told by
+'convtool shape'.
 """
 
 
@@ -104,6 +159,15 @@ def apply(
             rich_help_panel=RESPONSES,
         ),
     ] = "auto",
+    linear: Annotated[
+        bool,
+        typer.Option(
+            "--linear",
+            help="Compute in linear light, by the curve of the ICC profile or sRGB's; white is 1 "
+            "for --bias and constant:V.",
+            rich_help_panel=RESPONSES,
+        ),
+    ] = False,
     output: Annotated[
         str | None,
         typer.Option(
@@ -142,7 +206,18 @@ def apply(
             max=100,
             help="Of JPEG and lossy WebP.",
             rich_help_panel=OUTPUT,
-            show_default="92",
+            show_default="the input's own for JPEG, else 92",
+        ),
+    ] = None,
+    compress_level: Annotated[
+        int | None,
+        typer.Option(
+            metavar="0-9",
+            min=0,
+            max=9,
+            help="zlib's level for PNG, 9 the smallest.",
+            rich_help_panel=OUTPUT,
+            show_default="quick: run lengths only",
         ),
     ] = None,
     no_clobber: Annotated[
@@ -206,6 +281,18 @@ def apply(
             metavar="NAME", help="How: auto, direct, separable, gemm, fft.", rich_help_panel=RUN
         ),
     ] = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "-j",
+            "--jobs",
+            metavar="N",
+            min=1,
+            help="How many images at a time; fewer where memory is short.",
+            rich_help_panel=RUN,
+            show_default="all cores",
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -251,10 +338,7 @@ def apply(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Convolve images and write the results, with a report of shapes, padding and values.
-
-    The operator is cross-correlation, as in tf.nn.conv2d; --flip makes it a true convolution.
-    """
+    """Convolve images and write the results, with a report of shapes, padding and values."""
     if not kernel:
         raise UsageError(
             "no kernel is given", "use --kernel sobel, for example; see 'convtool kernels list'"
@@ -285,6 +369,8 @@ def apply(
         output=output,
         format=format,
         quality=quality,
+        compress_level=compress_level,
+        linear=linear,
         max_pixels=max_pixels,
         verify=verify,
         kernel_files=bank.files_of(kernel),
@@ -293,26 +379,20 @@ def apply(
     )
     sources = batch.expand(inputs or [], recursive=recursive, files_from=files_from, null=null)
     prepared = batch.prepare(request, sources)
-    to_stdout = any(
-        target.path is None
-        for job in prepared
-        if isinstance(job, batch.Job)
-        for target in job.targets
-    )
     report = events.Report(
         request,
         len(prepared),
         quiet=quiet,
         verbose=verbose,
         as_json=json,
-        to_stderr=to_stdout,
+        to_stderr=prepared.to_stdout,
         dry_run=dry_run,
     )
-    if to_stdout and not dry_run:
+    if prepared.to_stdout and not dry_run:
         batch.refuse_terminal()
     work = (
         batch.pretend(request, prepared)
         if dry_run
-        else batch.run(request, prepared, fail_fast=fail_fast)
+        else batch.run(request, prepared, fail_fast=fail_fast, jobs=jobs)
     )
     raise typer.Exit(report.follow(work))

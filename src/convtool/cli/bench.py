@@ -5,11 +5,35 @@ from typing import Annotated
 
 import typer
 
+from convtool.cli import help
 from convtool.errors import UsageError
 
 CASES, MEASURING, OUTPUT = "Cases", "Measuring", "Output"
 
-EXAMPLES = """\b
+ABOUT = """Measure speed on this machine, beside other libraries.
+
+Standard cases are timed side by side, round after round, with every library that
+is installed and can do them: OpenCV, libvips (pyvips), SciPy, Pillow, PyTorch.
+None of them is needed. Ours is always the cpu engine; images are in memory.
+
+Results are compared first. A library whose results differ from ours by more than
+rounding is named at the end and not counted. Every case has a floor, which no
+method can be below: a copy of as many bytes, and for the layers of networks the
+processor's peak.
+"""
+
+NOTES = f"""\
+Columns:
+  floor      how near it comes to the floor; 100% is as fast as can be
+  ratio      the time of the fastest other library over ours: above 1 ours is
+             ahead
+
+Fine print:
+  time       About ten minutes for all cases, half a minute with --quick. Ctrl-C
+             ends with what there is.
+  layouts    Each library gets its input in the layout it likes best; bringing
+             it there is not timed, nor is the first call.
+
 Examples:
   convtool bench --quick
   convtool bench --group small --group gaussian --channels 3 --dtype uint8
@@ -17,13 +41,13 @@ Examples:
   convtool bench --group full-rank --method direct --peers none
   convtool bench --group none --size 1024x1024 --picture crossings.png
 
-Standard cases are timed side by side with every library that is installed and
-can do them, round after round: OpenCV, libvips (pyvips), SciPy, Pillow, PyTorch.
-One whose results differ from ours by more than rounding is shown as such and not
-counted. Every case has a floor, which no method can be below: a copy of as many
-bytes, and for the layers of networks the processor's peak. Ctrl-C ends with what
-there is. Exit status: 0; 2 the command line is wrong; 130 interrupted.
-"""
+Exit status:
+  0    done
+  2    the command line is wrong
+  130  interrupted
+
+Environment:
+{help.COLOUR}{help.CACHE}"""
 
 
 def bench(
@@ -130,10 +154,7 @@ def bench(
         typer.Option("-q", "--quiet", help="Print nothing.", rich_help_panel=OUTPUT),
     ] = False,
 ) -> None:
-    """Measure speed on this machine, against its floors and against other libraries.
-
-    Ours is always the cpu engine.
-    """
+    """Measure speed on this machine, against its floors and against other libraries."""
     for path in (json, picture):
         if path is not None and path != "-" and Path(path).is_dir():
             raise UsageError(f"{path} is a folder", f"name a file, such as {Path(path) / 'bench'}")

@@ -5,7 +5,6 @@ imported when it is first chosen; none of them decides anything about sizes.
 """
 
 import operator
-from dataclasses import replace
 from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
@@ -247,7 +246,7 @@ def conv2d(
         finish = Finish(bias=added, dtype=wanted)
         if wanted != "float32":
             full = float(np.iinfo(wanted).max)
-            finish = replace(finish, range=RangeMode.CLIP, full_in=full, full_out=full)
+            finish = finish._replace(range=RangeMode.CLIP, full_in=full, full_out=full)
         return finished(x, w, settled, chosen, finish, threads=threads)[0]
     y = convolve(x, w, settled, chosen, threads=threads)
     if added is not None:

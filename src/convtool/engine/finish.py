@@ -1,6 +1,6 @@
 """What becomes of a sum before it is stored: the end of every convolution, in any engine."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from convtool.terms import Activation, Combine, RangeMode
 
 
-@dataclass(frozen=True)
-class Finish:
+class Finish(NamedTuple):
     """From sums to what is stored, in this order.
 
     Parameters
@@ -52,8 +51,7 @@ class Finish:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What the responses were, before the range.
 
     Parameters
@@ -76,7 +74,7 @@ class Summary:
     nan: int
     values: int
 
-    def __add__(self, other: "Summary") -> "Summary":
+    def joined(self, other: "Summary") -> "Summary":
         """Sum up two parts of an image."""
         least = [part.least for part in (self, other) if part.least is not None]
         greatest = [part.greatest for part in (self, other) if part.greatest is not None]

@@ -6,8 +6,8 @@ sizes, kernels and types (``benchmarks/calibrate.py``, which prints them anew fo
 runs on). Only their ratios decide, and those differ less from machine to machine than the times.
 """
 
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +60,7 @@ START = 0.05
 Parts = dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One way to compute a plan.
 
     Parameters
@@ -79,8 +78,7 @@ class Option:
     how: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Who computes and how, with the reason in words and what else there was."""
 
     engine: EngineName

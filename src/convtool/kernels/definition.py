@@ -14,11 +14,10 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convtool.errors import KernelError, did_you_mean
 from convtool.kernels.families import FAMILIES, Family, Parameter, Value, value_text
@@ -49,8 +48,7 @@ _KEYS = (
 )
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(NamedTuple):
     """What a kernel's TOML file says: taps as they are, or a formula and its parameters."""
 
     name: str
@@ -299,7 +297,7 @@ class _Reader:
         if parameter.name not in overrides:
             return parameter
         try:
-            return replace(parameter, default=parameter.parse(overrides[parameter.name]))
+            return parameter._replace(default=parameter.parse(overrides[parameter.name]))
         except KernelError as error:
             self.problem(("parameters", parameter.name), error.message, error.hint)
             return parameter

@@ -5,9 +5,8 @@ wanted.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import ceil, cos, inf, isfinite, radians, sin
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convtool.errors import KernelError
 from convtool.kernels.kernel import LONGEST, check_sides
@@ -21,8 +20,7 @@ Value = float | tuple[int, int] | None
 Values = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One number, or one size, that shapes a family's kernels.
 
     Parameters
@@ -105,8 +103,7 @@ def value_text(value: Value) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """Kernels that one formula makes.
 
     Parameters

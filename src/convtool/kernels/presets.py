@@ -1,8 +1,8 @@
 """Finding presets: TOML files in the person's own folder, then in the project's."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from convtool.errors import KernelError, did_you_mean
 from convtool.kernels import definition
@@ -10,8 +10,7 @@ from convtool.kernels.definition import Definition
 from convtool.kernels.reading import LineError, Problem, read_text
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A file in a folder of presets: its definition, or what is wrong with it."""
 
     path: Path

@@ -1,15 +1,14 @@
 """What every reader of kernels shares: numbers, text, and faults that know their line."""
 
 import os
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 from convtool.errors import KernelError, did_you_mean
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What is wrong with a kernel file; line 0 stands for the file as a whole."""
 
     line: int

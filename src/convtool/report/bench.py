@@ -70,10 +70,12 @@ class Report:
         """
         self._emit(header(self.machine, self.floors, self.peers))
         try:
-            with listening(self.quiet), Progress(self.total, hidden=self.quiet) as progress:
+            bar = Progress(self.total, hidden=self.quiet, of="cases")
+            with bar as progress, listening(self.quiet, progress):
                 for result in happening:
-                    with progress.aside():
-                        self._take(result)
+                    parts = self._take(result)
+                    if not self.quiet:
+                        progress.print(parts, self.stream)
                     progress.advance()
                 for points in curves:
                     self.points += points
@@ -87,10 +89,11 @@ class Report:
         if not self.quiet:
             emit(parts, self.stream)
 
-    def _take(self, result: Result | LeftOut) -> None:
+    def _take(self, result: Result | LeftOut) -> list[Line]:
+        """Keep a result; return what is to be printed of it."""
         if isinstance(result, LeftOut):
             self.left_out.append(result)
-            return
+            return []
         self.results.append(result)
         parts: list[Line] = []
         if not self._group:
@@ -98,7 +101,7 @@ class Report:
         if result.case.group != self._group:
             self._group = result.case.group
             parts += [[], [(f"{self._group:{NAME_WIDTH}}{HEADINGS}", HEAD)]]
-        self._emit([*parts, row(result)])
+        return [*parts, row(result)]
 
     def _sum(self) -> list[Line]:
         parts: list[Line] = [[], *summary(self.results)]

@@ -1,16 +1,27 @@
 """The course of a batch: what was planned, what each image became, what failed."""
 
-import json
-import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import TextIO
 
-from convtool.batch import Done, Event, Failed, Job, LeftOut, Planned, Request, Skipped, Verified
+from convtool.batch import (
+    Crew,
+    Done,
+    Event,
+    Failed,
+    Job,
+    LeftOut,
+    Planned,
+    Request,
+    Skipped,
+    Target,
+    Verified,
+)
 from convtool.geometry import Note, size_text
-from convtool.report.lines import BAD, DIM, GOOD, Line, emit, entry
+from convtool.report.lines import BAD, DIM, GOOD, WARN, Line, emit, entry
 from convtool.report.plans import (
     dropped_text,
     geometry_json,
@@ -19,9 +30,15 @@ from convtool.report.plans import (
     operator_text,
     padding_lines,
 )
-from convtool.terms import Combine, RangeMode
+from convtool.terms import Combine, Op, RangeMode
 
 ARROW = " → "
+
+# Lines above a progress bar come in lots, so many seconds apart at least.
+REDRAW = 0.1
+
+# The exit status after Ctrl-C.
+INTERRUPTED = 130
 
 # Responses that lie within so much of the largest one differ by no more than rounding.
 TOLERANCE = 1e-4
@@ -71,44 +88,53 @@ class Report:
         self._shown: list[Line] = []
         self._told: set[str] = set()
 
-    def follow(self, happening: Iterable[Event]) -> int:
+    def follow(self, happening: Crew[Event]) -> int:
         """Print every event as it happens, then the sum.
 
         Returns
         -------
         int
-            The exit status: 0, or 1 where an input failed.
+            The exit status: 0, or 1 where an input failed, or 130 where Ctrl-C ended it.
         """
         started = perf_counter()
         counts: Counter[str] = Counter()
         hidden = self.quiet or self.dry_run
         try:
-            with listening(hidden), Progress(self.inputs, hidden=hidden) as progress:
+            with Progress(self.inputs, hidden=hidden) as progress, listening(hidden, progress):
                 for event in happening:
                     counts[type(event).__name__] += 1
-                    with progress.aside():
-                        self._print(event)
+                    self._print(event, progress)
                     progress.advance()
-        finally:  # an interrupted batch has its sum, too
-            if self.inputs > 1 and not self.quiet and not self.as_json:
-                emit([self._sum(counts, perf_counter() - started)], self.stream)
+        finally:  # a batch that breaks off has its sum, too
+            self._sum_up(counts, perf_counter() - started, happening)
+        if happening.interrupted:
+            return INTERRUPTED
         return 1 if counts["Failed"] else 0
 
-    def _print(self, event: Event) -> None:
+    def _sum_up(self, counts: Counter[str], seconds: float, happening: Crew[Event]) -> None:
+        if happening.interrupted:
+            # Also where nothing else is said: what is done and what is not must be known.
+            stream = sys.stderr if self.quiet or self.as_json else self.stream
+            emit([self._sum(counts, seconds, happening)], stream)
+        elif self.inputs > 1 and not self.quiet and not self.as_json:
+            emit([self._sum(counts, seconds, happening)], self.stream)
+
+    def _print(self, event: Event, progress: "Progress") -> None:
         if self.as_json:
+            import json
+
             record = event_json(self.request, event, verbose=self.verbose)
-            self.stream.write(json.dumps(record) + "\n")
-            self.stream.flush()
+            progress.print([[(json.dumps(record), "")]], self.stream)
         if isinstance(event, Failed):
-            emit([failure_line(event)], sys.stderr)
+            progress.print([failure_line(event)], sys.stderr)
         elif not self.quiet and not self.as_json:
-            emit(self._lines(event), self.stream)
+            progress.print(self._lines(event), self.stream)
 
     def _lines(self, event: Done | Skipped | Planned | LeftOut) -> list[Line]:
         if isinstance(event, LeftOut):
             return [[(event.source.name, ""), (" left out: an earlier output", DIM)]]
         if isinstance(event, Skipped):
-            return [[(event.job.source.name, ""), (" skipped: its output exists", DIM)]]
+            return [[(event.source.name, ""), (" skipped: its output exists", DIM)]]
         job = event.job
         notes = job.notes if isinstance(event, Planned) else event.notes
         lines = plan_lines(self.request, job)
@@ -128,7 +154,7 @@ class Report:
         self._told.update(map(_kind, fresh))
         return fresh
 
-    def _sum(self, counts: Counter[str], seconds: float) -> Line:
+    def _sum(self, counts: Counter[str], seconds: float, happening: Crew[Event]) -> Line:
         words = [
             f"{counts[kind]} {word}"
             for kind, word in (
@@ -141,46 +167,43 @@ class Report:
             if counts[kind]
         ]
         left = self.inputs - sum(counts.values())
-        if left:
-            words.append(f"{left} not begun")
-        return [(f"{', '.join(words)} in {seconds_text(seconds)}", DIM)]
+        words += [f"{happening.broken_off} broken off"] * bool(happening.broken_off)
+        left -= happening.broken_off
+        words += [f"{left} not begun"] * bool(left)
+        how = "interrupted: " if happening.interrupted else ""
+        rate = ""
+        if counts["Done"] > 1:
+            rate = f" ({counts['Done'] / seconds:.3g} images/s, {happening.size} at a time)"
+        return [(f"{how}{', '.join(words)} in {seconds_text(seconds)}{rate}", DIM)]
 
 
 def _kind(note: Note) -> str:
     """Say what two notes share of which one is enough: their code, where numbers may differ."""
-    return note.message if note.code in ("converted", "not-carried") else note.code
-
-
-@contextmanager
-def listening(deaf: bool) -> Iterator[None]:
-    """Print what the engines log, such as that they compile, to standard error."""
-    logger = logging.getLogger("convtool")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
-    level = logger.level
-    if not deaf:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+    return note.message if note.code in ("converted", "not-carried", "light") else note.code
 
 
 class Progress:
     """A progress bar on a terminal's standard error, for several images; nothing elsewhere."""
 
-    def __init__(self, total: int, *, hidden: bool) -> None:
-        self._bar = None
+    def __init__(self, total: int, *, hidden: bool, of: str = "images") -> None:
+        self._bar, self._of = None, of
+        self._waiting, self._shown = list[Line](), 0.0
+        self._done, self._started = 0, perf_counter()
         if total > 1 and not hidden and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("", total=total)
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("left"),
+            )
+            console = Console(stderr=True, highlight=False)
+            self._bar = Bar(*columns, console=console, transient=True)
+            self._task = self._bar.add_task("", total=total, rate="")
 
     def __enter__(self) -> "Progress":
         if self._bar:
@@ -188,32 +211,60 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._show()
         if self._bar:
             self._bar.stop()
 
-    def aside(self) -> "Aside":
-        """Take the bar away while something else is printed."""
-        return Aside(self)
+    def print(self, lines: list[Line], stream: TextIO) -> None:
+        """Print lines: above the bar, where both are on the screen, and then not one by one.
+
+        To draw the bar anew takes a few milliseconds, which a hundred images a second do not have.
+        """
+        if not self._bar or not stream.isatty():
+            emit(lines, stream)
+            return
+        self._waiting += lines
+        if perf_counter() - self._shown > REDRAW:
+            self._show()
+
+    def _show(self) -> None:
+        if self._bar and self._waiting:
+            from rich.text import Text
+
+            text = Text("\n").join(Text.assemble(*line) for line in self._waiting)
+            self._waiting = []
+            self._bar.console.print(text, soft_wrap=True)
+            self._shown = perf_counter()
 
     def advance(self) -> None:
         """Count one image."""
+        self._done += 1
         if self._bar:
-            self._bar.advance(self._task)
+            rate = f"{self._done / (perf_counter() - self._started):.3g} {self._of}/s"
+            self._bar.update(self._task, advance=1, rate=rate)
 
 
-class Aside:
-    """The time during which a progress bar is not on the screen."""
+@contextmanager
+def listening(deaf: bool, progress: Progress) -> Iterator[None]:
+    """Print what the engines log, such as that they compile, to standard error."""
+    if deaf:
+        yield
+        return
+    import logging
 
-    def __init__(self, progress: Progress) -> None:
-        self._bar = progress._bar
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            progress.print([[("note: ", WARN), (record.getMessage(), "")]], sys.stderr)
 
-    def __enter__(self) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.start()
+    logger, handler = logging.getLogger("convtool"), Handler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def plan_lines(request: Request, job: Job) -> list[Line]:
@@ -350,17 +401,14 @@ def event_json(request: Request, event: Event, *, verbose: bool = False) -> dict
         }
     if isinstance(event, LeftOut):
         return {"input": event.source.name, "left_out": True}
-    job, kernel = event.job, request.kernel
+    if isinstance(event, Skipped):
+        return {
+            **_asked_json(request, event.source.name, event.targets),
+            "skipped": True,
+        }
+    job = event.job
     record: dict[str, object] = {
-        "input": job.source.name,
-        "outputs": [target.name for target in job.targets],
-        "op": job.plan.op,
-        "kernel": {
-            "name": kernel.name,
-            "shape": list(kernel.shape),
-            "filters": kernel.filters,
-            "flipped": request.spec.flip,
-        },
+        **_asked_json(request, job.source.name, job.targets),
         "input_shape": list(job.header.shape),
         "output_shape": list(job.output_shape),
         **geometry_json(job.plan),
@@ -400,5 +448,21 @@ def event_json(request: Request, event: Event, *, verbose: bool = False) -> dict
         }
         record["notes"] = notes_json(event.notes)
     else:
-        record["skipped" if isinstance(event, Skipped) else "planned"] = True
+        record["planned"] = True
     return record
+
+
+def _asked_json(request: Request, name: str, targets: tuple[Target, ...]) -> dict[str, object]:
+    """Return what is known of an input before it is read."""
+    kernel = request.kernel
+    return {
+        "input": name,
+        "outputs": [target.name for target in targets],
+        "op": Op.CONV2D,
+        "kernel": {
+            "name": kernel.name,
+            "shape": list(kernel.shape),
+            "filters": kernel.filters,
+            "flipped": request.spec.flip,
+        },
+    }

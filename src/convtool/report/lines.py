@@ -5,6 +5,15 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
+from convtool.errors import ConvtoolError
+
+
+class ReportError(ConvtoolError):
+    """A report that cannot be written where it should go."""
+
+    status = 1
+
+
 # A line is a list of (text, style); styles are rich's.
 Span = tuple[str, str]
 Line = list[Span]
@@ -27,9 +36,13 @@ def emit(lines: Iterable[Line], stream: TextIO | None = None) -> None:
     """Print lines; rich is imported only where there is colour to show."""
     stream = sys.stdout if stream is None else stream
     if not _coloured(stream):
-        for line in lines:
-            stream.write("".join(text for text, _ in line).rstrip() + "\n")
-        stream.flush()
+        try:
+            stream.write("".join("".join(t for t, _ in line).rstrip() + "\n" for line in lines))
+            stream.flush()
+        except BrokenPipeError:
+            raise  # who reads has seen enough
+        except OSError as error:
+            raise ReportError(f"the report cannot be written: {error.strerror}") from None
         return
     from rich.console import Console
     from rich.text import Text

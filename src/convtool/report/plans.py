@@ -1,6 +1,5 @@
 """A plan as a table of its numbers and formulas, and as JSON."""
 
-import json
 import sys
 from collections.abc import Mapping
 
@@ -15,6 +14,8 @@ TOLD_IN_PLACE = ("odd-padding", "dropped", "unused-padding")
 def show(settled: ConvPlan, *, as_json: bool) -> None:
     """Print one layer."""
     if as_json:
+        import json
+
         json.dump(layers_json([settled]), sys.stdout)
         sys.stdout.write("\n")
     else:

@@ -10,7 +10,6 @@ where they can (`source.fused`).
 
 from functools import reduce
 from math import prod
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ def convolve(
     if not finish.summarise:
         return out, None
     parts = [piece.summary() for piece in pieces]
-    return out, reduce(add, parts)
+    return out, reduce(Summary.joined, parts)
 
 
 def run(pieces: list[Piece], threads: int) -> None:

@@ -32,8 +32,10 @@ def pixel_numbers(array: NDArray[Any]) -> int | None:
     if array.flags.c_contiguous:
         return array.shape[3]
     _, h, w, c = array.shape
-    padded = array.dtype == np.uint8 and c == 3 and array.strides == (4 * h * w, 4 * w, 4, 1)
-    return 4 if padded else None
+    # The stride of an axis of one is of no consequence.
+    steps = zip(array.shape, array.strides, (4 * h * w, 4 * w, 4, 1), strict=True)
+    padded = all(size == 1 or stride == step for size, stride, step in steps)
+    return 4 if padded and c == 3 and array.dtype == np.uint8 else None
 
 
 class Kind(NamedTuple):

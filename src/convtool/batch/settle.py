@@ -1,0 +1,142 @@
+"""One input whose header is read: its plan, type, names and engine; once for all of one kind."""
+
+from typing import NamedTuple
+
+from convtool import engine, images
+from convtool.batch.layout import (
+    Arranged,
+    arrange,
+    holds_frames,
+    output_format,
+    settle_alpha,
+    settle_depth,
+)
+from convtool.batch.model import Job, Request, Source, Target
+from convtool.batch.naming import targets_of
+from convtool.engine import Choice
+from convtool.errors import ImageError, UsageError
+from convtool.geometry import ConvPlan, Note, plan
+from convtool.images import Format, Header
+from convtool.terms import AlphaMode, Depth, RangeMode
+
+_DTYPES = {Depth.EIGHT: "uint8", Depth.SIXTEEN: "uint16", Depth.FLOAT: "float32"}
+
+
+class _Kind(NamedTuple):
+    """What inputs of one shape and type, which go to one type of file, have in common."""
+
+    plan: ConvPlan
+    alpha: AlphaMode | None
+    arranged: Arranged
+    depth: Depth
+    range: RangeMode
+    choice: Choice
+    notes: tuple[Note, ...]
+
+
+class Settler:
+    """Settles one input after the other; those of one kind share one plan.
+
+    Parameters
+    ----------
+    request : Request
+    inputs : int
+        How many there are: loading a compiled engine may pay for all of them together.
+    """
+
+    def __init__(self, request: Request, inputs: int) -> None:
+        self.request = request
+        self.inputs = inputs
+        # Written to by several threads: at worst one of them works out what is there already.
+        self._kinds: dict[tuple[Header, str], _Kind] = {}
+
+    def job(self, source: Source, number: int, header: Header) -> Job:
+        """Settle everything about one input.
+
+        Raises
+        ------
+        ConvtoolError
+            Where the request cannot be done with it; a UsageError where no input of this shape
+            and type would do.
+        """
+        request = self.request
+        form = output_format(request, source, header)
+        kind = self._kinds.get((header, form.name))
+        if kind is None:
+            kind = self._kinds[header, form.name] = self._settle(header, form)
+        frames = header.shape[0]
+        targets = tuple(
+            targets_of(request, source, number, parts=kind.arranged.parts, frames=frames, form=form)
+        )
+        together = frames if targets[0].frame is None else 1
+        if together > 1 and not holds_frames(form, targets[0].name, header):
+            raise UsageError(
+                f"{source.name} has {frames} frames and {form.name} holds one picture, but the "
+                f"output name {targets[0].name} has no {{frame}}",
+                "put {frame} in the name, or write .gif, .webp, .apng, .tif or .npy",
+            )
+        images.check(
+            form,
+            channels=kind.arranged.colours + kind.arranged.alpha,
+            alpha=kind.arranged.alpha,
+            depth=kind.depth,
+            frames=together,
+        )
+        return Job(
+            source=source,
+            header=header,
+            plan=kind.plan,
+            alpha=kind.alpha,
+            combine=request.combination,
+            range=kind.range,
+            depth=kind.depth,
+            format=form,
+            output_shape=kind.arranged.shape,
+            has_alpha=kind.arranged.alpha,
+            parts=kind.arranged.parts,
+            targets=targets,
+            choice=kind.choice,
+            notes=kind.notes,
+        )
+
+    def _settle(self, header: Header, form: Format) -> _Kind:
+        request, kernel = self.request, self.request.kernel
+        alpha = settle_alpha(request, header)
+        n, h, w, channels = header.shape
+        if alpha in (AlphaMode.KEEP, AlphaMode.DROP):
+            channels -= 1
+        settled = plan(request.spec, (n, h, w, channels), kernel.shape, filters=kernel.filters)
+        arranged = arrange(request, settled, alpha, form)
+        depth, mode, notes = settle_depth(request, header, form)
+        if alpha not in (None, AlphaMode.DROP) and not arranged.alpha:
+            alpha = AlphaMode.DROP
+            notes += (
+                Note("alpha-dropped", "feature maps have no alpha: that of the input is left out"),
+            )
+        seen = Depth.FLOAT if request.linear else header.depth
+        choice = engine.choose(
+            settled,
+            request.engine,
+            request.method,
+            weights=kernel.weights,
+            threads=request.threads,
+            macs=settled.macs * self.inputs,
+            dtype=_DTYPES[seen],
+        )
+        return _Kind(settled, alpha, arranged, depth, mode, choice, (*settled.notes, *notes))
+
+
+def reserved(job: Job, names: tuple[Target, ...]) -> Job:
+    """Return the job if its outputs are those that were named before its header was read.
+
+    Raises
+    ------
+    ImageError
+        Where they are not: nobody has seen to it that nothing else is written there.
+    """
+    if names and job.targets != names:
+        raise ImageError(
+            f"its responses make {len(job.targets)} images, which its name did not tell",
+            "give it alone, or put {filter} or {frame} into the output name",
+        )
+    return job

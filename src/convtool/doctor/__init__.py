@@ -1,0 +1,1 @@
+"""What this machine has for convtool, and the making ready of its compiled code."""

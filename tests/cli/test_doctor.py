@@ -1,0 +1,333 @@
+"""`convtool doctor`: what this machine has, and compiled code made ahead of time."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convtool.batch import Failed, Source
+from convtool.doctor import facts, warm
+from convtool.engine.cpu import machine
+from convtool.errors import ImageError
+from convtool.report import doctor as report
+from shell import run
+
+
+def in_a_process(*arguments, cache=None, code="import sys; from convtool.cli import main"):
+    """Run a command, perhaps with a folder of compiled code of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", f"{code}\nsys.exit(main(sys.argv[1:]))", *map(str, arguments)],
+        env=os.environ | ({} if cache is None else {"XDG_CACHE_HOME": str(cache)}),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def fake_python(tmp_path, monkeypatch):
+    """Have the cpu engine tried by a script in place of Python."""
+
+    def install(script):
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return install
+
+
+@pytest.fixture
+def works(fake_python):
+    """Spare a test the trial of the engine."""
+    fake_python("exit 0")
+
+
+# ---------------------------------------------------------------- facts
+
+
+def test_everything_is_there():
+    ran = run("doctor")
+    assert (ran.code, ran.err) == (0, "")
+    headings = [line.split()[0] for line in ran.out.splitlines() if line[0] != " "]
+    assert headings == [
+        *("version", "processor", "engines", "compiled", "images", "kernels", "environment")
+    ]
+    for part in (
+        "NumPy 2.",
+        "Numba 0.",
+        "cpu     works",
+        f"{machine.registers()[0]} vector registers",
+        str(machine.folder()),
+        "JPEG      read, written   libjpeg",
+        "16-bit and float colour: ",
+        "28 presets, 0 of your own",
+        "standard output is no terminal",
+    ):
+        assert part in ran.out
+
+
+def test_the_keys_of_json(works, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    ran = run("doctor", "--json")
+    assert ran.code == 0
+    [line] = ran.out.splitlines()
+    found = json.loads(line)
+    assert list(found) == [
+        *("versions", "processor", "engines", "cache", "formats", "deep", "kernels"),
+        *("environment", "terminal", "problems"),
+    ]
+    assert found["engines"]["cpu"] == {"works": True, "problem": "", "loading": machine.how()}
+    assert found["cache"].keys() == {"folder", "problem", "units", "bytes", "stale"}
+    assert {"format": "GIF", "read": True, "written": True, "library": ""} in found["formats"]
+    assert found["environment"]["NO_COLOR"] == "1"
+    assert found["terminal"] is False
+    assert found["problems"] == []
+
+
+def test_numba_is_not_imported():
+    code = (
+        "import sys; from convtool import cli\n"
+        "def main(words):\n"
+        "    status = cli.main(words)\n"
+        "    print('NUMBA', 'numba' in sys.modules)\n"
+        "    return status"
+    )
+    done = in_a_process("doctor", "--json", code=code)
+    assert done.stdout.splitlines()[-1] == "NUMBA False", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("kill -11 $$", "it was ended by signal 11"),
+        ("echo first; echo 'no memory may be executed'; exit 1", "no memory may be executed"),
+        ("echo 'ImportError: no llvmlite' >&2; exit 1", "ImportError: no llvmlite"),
+        ("exit 3", "it ended with status 3"),
+    ],
+)
+def test_a_cpu_engine_that_does_not_work(fake_python, script, message):
+    fake_python(script)
+    ran = run("doctor")
+    assert ran.code == 1
+    assert "cpu     does not work here" in ran.out
+    assert ran.err.startswith(f"warning: the cpu engine does not work here: {message} (hint: ")
+    assert "--engine numpy does without it" in ran.err
+
+
+def test_a_trial_that_cannot_be_made(monkeypatch, tmp_path, fake_python):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    assert facts.try_cpu() == "it cannot be started: No such file or directory"
+    fake_python("sleep 5")
+    monkeypatch.setattr(facts, "TRIAL_SECONDS", 0.05)
+    assert facts.try_cpu() == "it has not ended after 0.05 seconds"
+
+
+def test_what_the_trial_says():
+    code = (
+        "import sys, convtool.engine\n"
+        "from convtool.doctor.trial import main\n"
+        "from convtool.errors import EngineError\n"
+        "def fail(*_, engine, **__):\n"
+        "    if engine == 'cpu':\n"
+        "        raise EngineError('no memory', 'get some')\n"
+        "def wrong(images, *_, engine, **__):\n"
+        "    return images + (engine == 'cpu')\n"
+        "convtool.engine.conv2d = {'fail': fail, 'wrong': wrong}[sys.argv[1]]\n"
+        "sys.exit(main())\n"
+    )
+    for kind, said in (
+        ("fail", "no memory (hint: get some)"),
+        ("wrong", "its results are not those of the reference"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, kind], capture_output=True, text=True)
+        assert (done.returncode, done.stdout.strip()) == (1, said)
+
+
+def test_a_cache_that_cannot_be_used(works, monkeypatch):
+    state = machine.State(Path("/cache"), "others than its owner may write to the folder", 0, 0, 0)
+    monkeypatch.setattr(facts.machine, "state", lambda: state)
+    ran = run("doctor")
+    assert ran.code == 0
+    assert ran.err == (
+        "warning: compiled code cannot be kept in /cache: others than its owner may write to the "
+        "folder (hint: every run compiles anew; make it a folder that you alone can write to, or "
+        "set XDG_CACHE_HOME to another one)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "lines"),
+    [
+        (
+            (0, 0, 0),
+            ["0 units, 0 kB   in /c", "convtool doctor --warm compiles what the presets need"],
+        ),
+        ((1, 3600, 1), ["1 unit, 4 kB", "1 file was made for other versions or processors"]),
+        ((300, 2_345_678, 2), ["300 units, 2.3 MB", "2 files were made for other versions"]),
+    ],
+)
+def test_the_cache(works, monkeypatch, state, lines):
+    monkeypatch.setattr(facts.machine, "state", lambda: machine.State(Path("/c"), "", *state))
+    out = run("doctor").out
+    for line in lines:
+        assert line in out
+
+
+def test_a_pillow_without_a_library(works, monkeypatch):
+    from PIL import features
+
+    missing = ("webp", "libjpeg_turbo", "zlib_ng", "avif")
+    have = features.check
+    monkeypatch.setattr(features, "check", lambda name: name not in missing and have(name))
+    ran = run("doctor")
+    assert ran.code == 0
+    assert "WebP      neither read nor written" in ran.out
+    assert "JPEG      read, written   libjpeg " in ran.out
+    assert "PNG       read, written   zlib " in ran.out
+    assert "warning: this Pillow was built without the library for WebP (hint: 'pip" in ran.err
+
+
+def test_no_pyvips(works, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    ran = run("doctor")
+    assert ran.err == ""
+    assert "not without pyvips   pip install 'convtool[deep]'" in ran.out
+
+
+def test_kernels_of_ones_own(works, monkeypatch, tmp_path):
+    folder = tmp_path / "convtool" / "kernels"
+    folder.mkdir(parents=True)
+    (folder / "good.toml").write_text('name = "good"\ntaps = [[1, -1]]\n')
+    (folder / "bad.toml").write_text("taps = 1\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    ran = run("doctor")
+    assert ran.code == 0
+    assert f"28 presets, 1 of your own in {folder}" in ran.out
+    bad = folder / "bad.toml"
+    assert ran.err == (
+        f"warning: {bad} is no kernel (hint: 'convtool kernels check {bad}' says why)\n"
+    )
+
+
+# ---------------------------------------------------------------- compiled code
+
+# As the presets and the pictures, but fewer: each kind of kernel compiles for a second.
+FEW = """
+import sys
+from convtool import kernels
+from convtool.cli import main
+from convtool.doctor import warm
+few = [e for e in kernels.entries() if e.path.stem in ("sobel", "gaussian", "sharpen")]
+kernels.entries = lambda: few
+del warm.PICTURES["rgba.png"], warm.PICTURES["array.npy"]
+"""
+
+
+def write_photographs(folder, samples):
+    """Write a grey and a coloured picture that are large enough for the cpu engine."""
+    from PIL import Image
+
+    folder.mkdir()
+    with Image.open(samples / "astronaut.png") as image:
+        for mode, name in (("RGB", "colour.jpg"), ("L", "grey.png")):
+            image.convert(mode).resize((1500, 1000)).save(folder / name)
+    return sorted(map(str, folder.iterdir()))
+
+
+def test_after_warming_nothing_is_compiled(tmp_path, samples):
+    cache, folder = tmp_path / "cache", tmp_path / "cache" / "convtool" / "machine-code"
+    done = in_a_process("doctor", "--warm", "--json", cache=cache, code=FEW)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    units = sorted(folder.iterdir())
+    assert (said["folder"], said["compiled"]) == (str(folder), len(units))
+    assert len(units) > 3
+    assert (said["there"], said["whole"]) == (0, True)
+
+    again = in_a_process("doctor", "--warm", cache=cache, code=FEW)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("0 units compiled in ")
+    assert f", {len(units)} there before; kept in {folder}" in again.stdout
+
+    photographs = write_photographs(tmp_path / "photographs", samples)
+    for line in ("-k sobel", "-k gaussian:sigma=2", "-k sharpen --stride 2"):
+        words = ["apply", *line.split(), "--engine", "cpu", "-o", f"{tmp_path}/out/"]
+        done = in_a_process(*words, *photographs, cache=cache)
+        assert done.returncode == 0, done.stderr
+        assert "engine      cpu" in done.stdout
+        assert "compiling" not in done.stderr, line
+    assert sorted(folder.iterdir()) == units
+
+
+def test_warming_wants_a_cache(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    done = in_a_process("doctor", "--warm", cache=blocked)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        f"error: compiled code cannot be kept in {blocked}/convtool/machine-code: "
+    )
+    assert "hint: make it a folder that you alone can write to" in done.stderr
+
+
+def test_clearing_removes_our_own_files_alone(tmp_path):
+    folder = tmp_path / "convtool" / "machine-code"
+    folder.mkdir(parents=True, mode=0o700)
+    for name in ("walk.1234.unit", "store.5678.unit", "notes.txt"):
+        (folder / name).touch()
+    done = in_a_process("doctor", "--clear", cache=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"2 files removed from {folder}\n")
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    done = in_a_process("doctor", "--clear", "--json", cache=tmp_path)
+    assert json.loads(done.stdout) == {"folder": str(folder), "removed": 0}
+
+
+def test_a_folder_that_cannot_be_emptied(monkeypatch):
+    def refuse():
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(warm.machine, "clear", refuse)
+    ran = run("doctor", "--clear")
+    assert (ran.code, ran.out) == (1, "")
+    assert f"error: {machine.folder()} cannot be emptied: Permission denied" in ran.err
+    assert "hint: see whom the folder belongs to" in ran.err
+
+
+def test_warming_that_is_interrupted(capsys):
+    def events():
+        yield object()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        report.follow_warming(events(), 3, as_json=False)
+    assert "0 units compiled in 0.0 s, not to the end, " in capsys.readouterr().out
+
+
+def test_a_picture_that_fails_while_warming(capsys):
+    failed = Failed(Source("rgb.png"), ImageError("no space left", "make some"))
+    assert report.follow_warming([failed], 1, as_json=False) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "error: rgb.png: no space left (hint: make some)\n"
+    assert "not to the end" not in captured.out
+
+
+def test_every_preset_is_warmed_in_every_way(tmp_path):
+    from convtool import kernels
+
+    errands = warm.prepare(tmp_path)
+    done = {
+        (errand.request.kernel.name, errand.request.spec.stride, Path(name).name)
+        for errand in errands
+        for name in errand.names
+    }
+    presets = [entry.path.stem for entry in kernels.entries()]
+    assert done == {
+        (preset, (stride, stride), name)
+        for preset in presets
+        for stride in (1, 2)
+        for name in ("grey.png", "rgb.png", "rgba.png", "array.npy")
+    }
+    assert sum(len(errand.names) for errand in errands) == len(done)
