@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import replace
 from math import prod
 from time import perf_counter
 from typing import Any
@@ -69,7 +68,10 @@ def run(
         threads = max((request.threads or cores()) // max(crew.busy, 1), 1)
         return _attempt(request, prepared.settler, item, lending, threads)
 
-    crew = Crew(prepared, do, jobs or cores(), last=_is_failure if fail_fast else None)
+    size = min(jobs or cores(), len(prepared))
+    # A picture and its result, for each of those at work.
+    memory = images.recycling(2 * size) if len(prepared) > size else None
+    crew = Crew(prepared, do, size, last=_is_failure if fail_fast else None, around=memory)
     return crew
 
 
@@ -225,7 +227,7 @@ def _part(
 def _metadata(picture: Picture, target: Target) -> images.Metadata:
     if target.frame is None:
         return picture.metadata
-    return replace(picture.metadata, durations=(), loop=None)
+    return picture.metadata._replace(durations=(), loop=None)
 
 
 def refuse_terminal() -> None:

@@ -7,7 +7,7 @@ another computes and a third compresses, and each keeps one picture in memory at
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from types import FrameType
@@ -33,6 +33,8 @@ class Crew(Generic[Result]):
         How many threads at most.
     last : callable, optional
         Whether a result is one after which nothing more is begun.
+    around : context manager, optional
+        What is in force while it works.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Crew(Generic[Result]):
         size: int,
         *,
         last: Callable[[Result], bool] | None = None,
+        around: AbstractContextManager[None] | None = None,
     ) -> None:
         self._items, self._do, self._last = items, do, last
+        self._around = around or nullcontext()
         self._size = min(size, len(items))
         self._answers: SimpleQueue[_Answer | None] = SimpleQueue()
         self._next = iter(range(len(items)))
@@ -76,7 +80,7 @@ class Crew(Generic[Result]):
             threading.Thread(target=self._work, name=f"convtool-job-{n}", daemon=True)
             for n in range(self._size)
         ]
-        with self._interruptible():
+        with self._around, self._interruptible():
             for thread in threads:
                 thread.start()
             try:

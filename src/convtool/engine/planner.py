@@ -52,8 +52,8 @@ NANOSECONDS = {
     "numpy product": 0.0142,  # a multiply-add of its matrix
 }
 
-# Importing llvmlite and linking the machine code, which NumPy does without, in seconds.
-START = 0.05
+# Importing the engine and loading its machine code, which NumPy does without, in seconds.
+START = 0.02
 
 
 # Parts of the work, and how many numbers each handles.

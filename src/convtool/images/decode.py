@@ -1,7 +1,6 @@
 """The pixels of a surveyed image file → NHWC."""
 
 import io
-from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,13 +12,12 @@ from PIL.ImageFile import ImageFile
 from convtool.errors import ImageError
 from convtool.images import deep, exif, headers, storage
 from convtool.images.picture import Picture
-from convtool.images.survey import Survey, unequal
+from convtool.images.survey import Survey, read_in_large_blocks, unequal
 from convtool.terms import Depth
 
 _DTYPES = {Depth.EIGHT: np.uint8, Depth.SIXTEEN: np.uint16, Depth.FLOAT: np.float32}
 
 _EXACT_IN_FLOAT32 = 1 << 24
-_READ = 1 << 24  # bytes handed to a decoder at a time
 
 
 def load(plan: Survey, fp: BinaryIO) -> Picture:
@@ -35,15 +33,14 @@ def load(plan: Survey, fp: BinaryIO) -> Picture:
         return Picture(plan.header, _deep_ppm(plan, fp), metadata, plan.notes)
     if plan.target == "deep":
         pixels = deep.read(fp, plan.header, plan.indices, plan.turn)
-        if plan.tags is not None and plan.tags.get(Base.PhotometricInterpretation) == headers.CMYK:
+        if plan.tags is not None and _is_cmyk(plan.tags):
             notes.append("CMYK was converted to RGB")
-            metadata = replace(metadata, icc=_srgb())
+            metadata = metadata._replace(icc=_srgb())
         return Picture(plan.header, pixels, metadata, tuple(notes))
 
     image = plan.image
     assert image is not None
-    # Each block that is read is a trip through the interpreter, where threads wait for each other.
-    image.decodermaxblock = max(image.decodermaxblock, min(fp.seek(0, io.SEEK_END), _READ))
+    read_in_large_blocks(image, fp)
     dtype, count = _DTYPES[plan.header.depth], len(plan.indices)
     icc, durations = metadata.icc, []
     for n in range(count):
@@ -58,8 +55,8 @@ def load(plan: Survey, fp: BinaryIO) -> Picture:
             pixels = np.empty(plan.header.shape, dtype) if n == 0 else pixels
             pixels[n] = frame
     if len(durations) == count > 1:
-        metadata = replace(metadata, durations=tuple(durations))
-    return Picture(plan.header, pixels, replace(metadata, icc=icc), tuple(dict.fromkeys(notes)))
+        metadata = metadata._replace(durations=tuple(durations))
+    return Picture(plan.header, pixels, metadata._replace(icc=icc), tuple(dict.fromkeys(notes)))
 
 
 def _draw(image: ImageFile, plan: Survey, n: int) -> None:
@@ -71,6 +68,18 @@ def _draw(image: ImageFile, plan: Survey, n: int) -> None:
     if upright != shape[1:3]:
         raise unequal(n, upright, shape[1:3])
     image.load()
+
+
+def _is_cmyk(tags: Any) -> bool:
+    from convtool.images import tiff
+
+    return bool(tags.get(Base.PhotometricInterpretation) == tiff.CMYK)
+
+
+def _unsigned(tags: Any) -> bool:
+    from convtool.images import tiff
+
+    return tiff.layout(tags).unsigned
 
 
 def _deep_ppm(plan: Survey, fp: BinaryIO) -> NDArray[np.uint16]:
@@ -106,7 +115,7 @@ def _converted(
         return grey, icc
     if target == "I" and plan.header.depth is Depth.FLOAT:
         whole = _pixels(image, plan.turn)
-        if plan.tags is not None and headers.tiff_layout(plan.tags).unsigned:
+        if plan.tags is not None and _unsigned(plan.tags):
             whole = whole.view(np.uint32)  # Pillow keeps the bits but takes them as signed
         if np.any((whole > _EXACT_IN_FLOAT32) | (whole < -_EXACT_IN_FLOAT32)):
             notes.append("32-bit integers were read as float32, those above 2^24 rounded")

@@ -1,6 +1,6 @@
 """What each file format that is written can hold: one table, and the checks that read it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from convtool.errors import ImageError
 from convtool.images import deep
@@ -15,8 +15,7 @@ JPEG_EXIF = 65533 - 6  # bytes that fit into one marker behind its prefix
 _SPACES = {b"RGB ": "RGB", b"GRAY": "grey"}  # in the header of a colour profile
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """A file format as an output.
 
     Parameters

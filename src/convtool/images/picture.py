@@ -1,6 +1,5 @@
 """What a picture is on its way through the program: a header, pixels, and what is carried along."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convtool.terms import MAX_PIXELS, Depth
@@ -33,8 +32,7 @@ class JpegCoding(NamedTuple):
     subsampling: int
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """What travels from the input to the output beside the pixels.
 
     Parameters
@@ -65,8 +63,7 @@ class Metadata:
     jpeg: JpegCoding | None = None
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What a file's header says, after orientation and conversion to grey, RGB and alpha.
 
     Parameters
@@ -87,8 +84,7 @@ class Header:
     format: str
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A file read whole.
 
     Parameters

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from PIL import UnidentifiedImageError
 
 from convtool.errors import ImageError
-from convtool.images import survey
+from convtool.images import ahead, survey
 from convtool.images.guard import guarded
 from convtool.images.picture import MAX_PIXELS, Header, Picture
 
@@ -37,17 +37,24 @@ class Opened:
         What the file will give.
     """
 
-    __slots__ = ("_decoding", "_load", "header")
+    __slots__ = ("_begin", "_decoding", "_load", "header")
 
     def __init__(
         self,
         header: Header,
         load: Callable[[], Picture],
         decoding: Callable[[], AbstractContextManager[None]],
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self.header = header
         self._load = load
         self._decoding = decoding
+        self._begin = begin
+
+    def begin(self) -> None:
+        """Do as much of `load` as takes no NumPy, with the same errors."""
+        with self._decoding():
+            self._begin()
 
     def load(self) -> Picture:
         """Decode the pixels: all frames, the right way up, of the depth that the file has.
@@ -87,6 +94,18 @@ def opened(
         When it cannot be read. The message does not begin with the name. What else is raised in
         the block passes through.
     """
+    begun = ahead.take(source, max_pixels)
+    if begun is not None and begun.opened is not None:
+        with begun.stack:
+            yield begun.opened
+        return
+    with open_now(source, name, max_pixels) as found:
+        yield found
+
+
+@contextmanager
+def open_now(source: Path | bytes, name: str, max_pixels: int) -> Iterator[Opened]:
+    """Open a picture that is not on its way yet; the parameters are those of `opened`."""
     with _file(source) as fp:
         start = fp.read(16)
         fp.seek(0)
@@ -99,12 +118,16 @@ def opened(
                 found = _opened_array(fp, max_pixels, decoding)
             else:
                 plan = survey.survey(fp, max_pixels)
-                found = Opened(plan.header, partial(_decoded, plan, fp), decoding)
+                begin = partial(survey.begin, plan, fp)
+                found = Opened(plan.header, partial(_decoded, plan, fp), decoding, begin)
         yield found
 
 
 def probe(source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS) -> Header:
     """Return what a file's header says, no pixels decoded; the parameters are those of `opened`."""
+    on_its_way = ahead.look(source, max_pixels)
+    if on_its_way is not None:
+        return on_its_way.header
     with opened(source, name, max_pixels=max_pixels) as found:
         return found.header
 

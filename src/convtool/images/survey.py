@@ -6,23 +6,26 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
 
 from convtool.errors import ImageError
 from convtool.images import exif, headers
 from convtool.images.picture import Header, Metadata
 from convtool.terms import Depth
 
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
+
 # Formats whose frames are pictures of one subject; the layers, sizes and previews that other
 # formats keep beside the picture are not.
 _SEQUENCES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF", "FLI")
 _FORMATS = {"PPM": "PNM", "MPO": "JPEG"}
+
+_BLOCK = 1 << 24  # bytes handed to a decoder at a time
 
 # Pillow's mode → the mode that its frames are converted to. What is not here becomes RGB.
 _TARGETS = {
@@ -33,8 +36,7 @@ _TRANSPARENT = {"L": "LA", "RGB": "RGBA", "I;16": "I;16"}
 _CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "I": 1, "F": 1, "I;16": 1}
 
 
-@dataclass(frozen=True)
-class Survey:
+class Survey(NamedTuple):
     """All that is known of a file before a pixel is decoded, and how it will be read.
 
     Parameters
@@ -67,7 +69,7 @@ class Survey:
     indices: Sequence[int]
     turn: int
     target: str
-    tags: Directory | None = None
+    tags: "Directory | None" = None
     notes: tuple[str, ...] = ()
     cut: int = 0
 
@@ -146,6 +148,23 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
     return Survey(header, metadata, image, indices, turn, target, notes=notes, cut=cut)
 
 
+def begin(plan: Survey, fp: BinaryIO) -> None:
+    """Decode a single picture as far as Pillow does it: `decode.load` goes on from there."""
+    if plan.image is None or plan.cut or plan.target in ("deep", "ppm") or len(plan.indices) > 1:
+        return
+    read_in_large_blocks(plan.image, fp)
+    plan.image.load()
+
+
+def read_in_large_blocks(image: ImageFile, fp: BinaryIO) -> None:
+    """See to it that a decoder gets much at a time, 64 KB if nothing is said.
+
+    Each block is a trip through the interpreter, where threads wait for each other.
+    """
+    if image.tile:  # or it is decoded already
+        image.decodermaxblock = max(image.decodermaxblock, min(fp.seek(0, 2), _BLOCK))
+
+
 def limit(frames: int, height: int, width: int, max_pixels: int) -> None:
     """Raise an ImageError when the pixels claimed are more than are wanted."""
     claimed = frames * height * width
@@ -160,10 +179,12 @@ def limit(frames: int, height: int, width: int, max_pixels: int) -> None:
 
 def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
     """Survey a TIFF file by its tags: Pillow does not tell what it drops."""
-    pages = headers.tiff_pages(fp)
+    from convtool.images import tiff
+
+    pages = tiff.pages(fp)
     if not pages:
         raise ImageError("the file is truncated: no page of the TIFF can be found")
-    layouts = [headers.tiff_layout(tags) for _, tags in pages]
+    layouts = [tiff.layout(tags) for _, tags in pages]
     first, tags = layouts[0], pages[0][1]
     limit(len(pages), first.height, first.width, max_pixels)
     for n, one in enumerate(layouts):
@@ -200,7 +221,7 @@ def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
         target, alpha, depth = "deep", first.alpha, first.depth
         channels, turn = first.colours + alpha, first.turn
         block = Image.Exif()
-        block.endian, block.bigtiff = ("<" if tags.prefix == b"II" else ">"), headers.is_bigtiff(fp)
+        block.endian, block.bigtiff = ("<" if tags.prefix == b"II" else ">"), tiff.is_bigtiff(fp)
         block.load_from_fp(fp, tags.offset)
     else:
         target, alpha = _target(image, "TIFF")
@@ -212,7 +233,7 @@ def _survey_tiff(fp: BinaryIO, max_pixels: int) -> Survey:
         "TIFF",
         icc=tags.get(Base.InterColorProfile),
         exif=exif.packed(exif.descriptive(block)),
-        dpi=_dpi(headers.tiff_dpi(tags)),
+        dpi=_dpi(tiff.dpi(tags)),
     )
     indices = [index for index, _ in pages]
     return Survey(header, metadata, image, indices, turn, target, tags, notes)

@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     help: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """Weights with a name, and with what is known about them.
 

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool.engine.cores import cores
-from convtool.engine.cpu import fourier, fused, walk, work
+from convtool.engine.cpu import fused, work
 from convtool.engine.cpu.cutting import pixel_numbers
-from convtool.engine.cpu.methods import RECIPES
 from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
@@ -55,8 +54,13 @@ def convolve(
     if method is MethodName.DIRECT and fused.fits(x, out, weights, settled, finish):
         pieces = fused.pieces(x, weights, settled, finish, out, count)
     elif method is MethodName.FFT:
+        from convtool.engine.cpu import fourier  # a small kernel starts without it
+
         pieces = [fourier.piece(x, weights, settled, finish, out, count)]
     else:
+        from convtool.engine.cpu import walk
+        from convtool.engine.cpu.methods import RECIPES
+
         recipe = RECIPES[method](settled, weights)
         assert recipe is not None, f"{method} was chosen where it does not apply"
         pieces = [walk.piece(x, settled, finish, out, recipe, count)]

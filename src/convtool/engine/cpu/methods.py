@@ -1,7 +1,6 @@
 """What each method asks of the walk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import lcm, prod
 from typing import Any, NamedTuple
 
@@ -53,8 +52,7 @@ class Layout(NamedTuple):
     exact_from: int = 0
 
 
-@dataclass
-class Recipe:
+class Recipe(NamedTuple):
     """A method's kernel: how it wants to be served, and what it reads.
 
     Parameters
@@ -68,7 +66,7 @@ class Recipe:
 
     layout: Layout
     record: NDArray[Any]
-    keep: list[Any] = field(default_factory=list)
+    keep: list[Any]
 
 
 def tile() -> tuple[int, int, int]:

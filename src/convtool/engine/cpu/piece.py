@@ -1,9 +1,8 @@
 """A piece of the work as machine code is told it, and what all pieces of an image share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,7 @@ _RANGES: tuple[RangeMode, ...] = (
 )
 
 
-@dataclass
-class Piece:
+class Piece(NamedTuple):
     """Work on a part of the output, cut into items.
 
     Parameters
