@@ -14,7 +14,7 @@ import typer
 
 from convtool import terms
 from convtool.bench import cases, peers
-from convtool.cli import app, shells
+from convtool.cli import program, shells
 from convtool.cli.completion import _FREE, WORDS, complete
 from shell import run
 
@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
 def offered(*words):
     """Return the words for the last one, which is not complete."""
     *given, incomplete = words
-    found = complete(app, given, incomplete)
+    found = complete(program(), given, incomplete)
     return None if found is None else [word.text for word in found]
 
 
@@ -53,7 +53,7 @@ def test_commands_and_options():
     assert offered("") == ["apply", "shape", "bench", "doctor", "kernels"]
     assert offered("kernels", "") == ["list", "show", "check", "export"]
     assert offered("apply", "--bord") == ["--border"]
-    [word] = complete(app, ["apply"], "--bord")
+    [word] = complete(program(), ["apply"], "--bord")
     assert word.help == "What stands in the padding"
     # What was given once is not offered again; a kernel may be.
     assert offered("apply", "--border", "edge", "--bord") == []
@@ -61,10 +61,10 @@ def test_commands_and_options():
 
 
 def test_presets_with_their_descriptions(folder):
-    [gaussian] = complete(app, ["apply", "-k"], "gauss")
+    [gaussian] = complete(program(), ["apply", "-k"], "gauss")
     # More may follow a kernel that takes numbers, so no space does.
     assert gaussian == ("gaussian", "Gaussian blur", False)
-    [sobel] = complete(app, ["apply", "-k"], "sob")
+    [sobel] = complete(program(), ["apply", "-k"], "sob")
     assert sobel == ("sobel", "Gradient, smoothed 1 2 1", True)
     assert {"box", "sobel", "zebra", "my.toml", "sub/"} <= set(kernels(""))
 
@@ -162,7 +162,7 @@ def test_names_of_files_are_left_to_the_shell():
 
 
 def test_the_tables_name_what_there_is():
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(program())
     commands = {**root.commands, **root.commands["kernels"].commands}
     for name, words in WORDS.items():
         parameters = {parameter.name for parameter in commands[name].params}
@@ -273,7 +273,7 @@ def test_answer_of_powershell(folder, monkeypatch):
 
 
 @pytest.fixture
-def program(tmp_path):
+def executable(tmp_path):
     """A convtool that answers the shell, and else says what it was given."""
     path = tmp_path / "bin" / "convtool"
     path.parent.mkdir()
@@ -311,9 +311,9 @@ _convtool_completion "$1"
         ("sobel pho", []),
     ],
 )
-def test_bash_is_answered(folder, program, line, expected):
+def test_bash_is_answered(folder, executable, line, expected):
     done = subprocess.run(
-        [BASH, "--norc", "-c", BASH_ASKS, "bash", program, f"convtool apply -k {line}"],
+        [BASH, "--norc", "-c", BASH_ASKS, "bash", executable, f"convtool apply -k {line}"],
         capture_output=True,
         text=True,
     )
@@ -344,26 +344,28 @@ GIVEN = "GIVEN <apply> <-k> <gaussian:sigma=2,size=9> <-k> <my.toml> <photo.png>
 
 
 @pytest.mark.skipif(BASH is None, reason="bash is not installed")
-def test_a_line_typed_in_bash(folder, program, tmp_path):
+def test_a_line_typed_in_bash(folder, executable, tmp_path):
     start = tmp_path / "bashrc"
-    start.write_text(f"{shells.BASH}\nPATH={program.parent}:$PATH\n")
+    start.write_text(f"{shells.BASH}\nPATH={executable.parent}:$PATH\n")
     command = [BASH, "--noprofile", "--rcfile", str(start), "-i"]
     assert GIVEN in typed(command, KEYS, GIVEN.encode())
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
-def test_a_line_typed_in_zsh(folder, program, tmp_path):
+def test_a_line_typed_in_zsh(folder, executable, tmp_path):
     (tmp_path / ".zshrc").write_text(
         f"autoload -Uz compinit; compinit -u -D\n{shells.ZSH}\n"
-        f"PATH={program.parent}:$PATH\nunset zle_bracketed_paste\n"
+        f"PATH={executable.parent}:$PATH\nunset zle_bracketed_paste\n"
     )
     given = typed(["zsh", "-i"], KEYS, GIVEN.encode(), ZDOTDIR=str(tmp_path))
     assert GIVEN in given
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
-def test_a_line_in_fish(folder, program, tmp_path):
-    code = f"set PATH {program.parent} $PATH\n{shells.FISH}\ncomplete -C 'convtool apply -k gaus'"
+def test_a_line_in_fish(folder, executable, tmp_path):
+    code = (
+        f"set PATH {executable.parent} $PATH\n{shells.FISH}\ncomplete -C 'convtool apply -k gaus'"
+    )
     done = subprocess.run(
         ["fish", "--no-config", "-c", code], capture_output=True, text=True, check=True
     )

@@ -7,11 +7,11 @@ import pytest
 import typer
 
 from convtool import bank
-from convtool.cli import app
+from convtool.cli import program
 from convtool.cli.help import Command, Group, definition, tidy
 from shell import run
 
-ROOT = typer.main.get_command(app)
+ROOT = typer.main.get_command(program())
 
 
 def pages(command=ROOT, path=()):

@@ -4,11 +4,12 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from convtool.cli import apply, bench, doctor, help, kernels, shape
+from convtool.cli import help
 from convtool.cli.help import Command, Group
 from convtool.errors import ConvtoolError
 from convtool.version import __version__
@@ -41,34 +42,39 @@ Environment:
 Files:
 {help.KERNEL_FILES}"""
 
-app = typer.Typer(
-    name="convtool",
-    cls=Group,
-    help=ABOUT,
-    epilog=NOTES,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,  # see `_options`: ours knows kernels, and what bash makes of : and =
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command(
-    "apply",
-    cls=Command,
-    help=apply.ABOUT,
-    epilog=apply.NOTES,
-    options_metavar="-k KERNEL [OPTIONS]",
-)(apply.apply)
-app.command(
-    "shape",
-    cls=Command,
-    help=shape.ABOUT,
-    epilog=shape.NOTES,
-    options_metavar="-k KERNEL [OPTIONS]",
-)(shape.shape)
-app.add_typer(kernels.app, name="kernels")
-app.command("bench", cls=Command, help=bench.ABOUT, epilog=bench.NOTES)(bench.bench)
-app.command("doctor", cls=Command, help=doctor.ABOUT, epilog=doctor.NOTES)(doctor.doctor)
+COMMANDS = ("apply", "shape", "kernels", "bench", "doctor")
+
+
+def program(*names: str) -> typer.Typer:
+    """Put the program together, of all commands or of those named.
+
+    Each command's module is imported here: one command pays for itself alone.
+    """
+    made = typer.Typer(
+        name="convtool",
+        cls=Group,
+        help=ABOUT,
+        epilog=NOTES,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,  # see `_options`: ours knows kernels, and what bash makes of : and =
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_options)
+    for name in names or COMMANDS:
+        module = import_module(f"convtool.cli.{name}")
+        if name == "kernels":
+            made.add_typer(module.app, name=name)
+            continue
+        made.command(
+            name,
+            cls=Command,
+            help=module.ABOUT,
+            epilog=module.NOTES,
+            options_metavar=getattr(module, "SYNOPSIS", "[OPTIONS]"),
+        )(getattr(module, name))
+    return made
 
 
 def _print_version(context: typer.Context, wanted: bool) -> None:
@@ -95,7 +101,6 @@ def _show_completion(context: typer.Context, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -146,8 +151,9 @@ def main(arguments: Sequence[str]) -> int:
         if question := os.environ.get("_CONVTOOL_COMPLETE"):
             from convtool.cli import shells
 
-            return shells.answer(app, question)
-        app(list(arguments), prog_name="convtool")
+            return shells.answer(program(), question)
+        named = [name for name in arguments[:1] if name in COMMANDS]
+        program(*named)(list(arguments), prog_name="convtool")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except ConvtoolError as error:

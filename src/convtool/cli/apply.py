@@ -12,6 +12,8 @@ from convtool.terms import MAX_PIXELS
 
 RESPONSES, OUTPUT, INPUTS, RUN = "Responses", "Output", "Inputs", "Run and report"
 
+SYNOPSIS = "-k KERNEL [OPTIONS]"
+
 ABOUT = """Convolve images and write the results.
 
 Every INPUT is convolved with the kernel, and a report says what became of its

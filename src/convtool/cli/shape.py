@@ -6,6 +6,8 @@ import typer
 
 from convtool.cli import help, options
 
+SYNOPSIS = "-k KERNEL [OPTIONS]"
+
 ABOUT = """Compute sizes, pads, costs and receptive field; read no pixels.
 
 How many feature maps there are is your choice (--filters); height and width
