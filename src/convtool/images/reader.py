@@ -18,13 +18,13 @@ from convtool.images.picture import MAX_PIXELS, Header, Picture
 _NPY = b"\x93NUMPY"
 
 _MAGICS = {
-    "PNG": re.compile(rb"\x89PNG"),
-    "JPEG": re.compile(rb"\xff\xd8\xff"),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
-    "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
-    "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL),
-    "PNM": re.compile(rb"P[1-6]\s"),
+    "PNG": rb"\x89PNG",
+    "JPEG": rb"\xff\xd8\xff",
+    "GIF": rb"GIF8[79]a",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "WebP": rb"RIFF....WEBP",
+    "AVIF": rb"....ftypavi[fs]",
+    "PNM": rb"P[1-6]\s",
 }
 
 
@@ -192,7 +192,7 @@ def _decoding(start: bytes, name: str) -> Iterator[None]:
             yield
     except UnidentifiedImageError:
         for kind, magic in _MAGICS.items():
-            if magic.match(start):
+            if re.match(magic, start, re.DOTALL):
                 raise ImageError(
                     f"it begins as a {kind} file, but its header is damaged or cut off",
                     "get a whole copy of it",

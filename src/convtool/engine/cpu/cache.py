@@ -5,17 +5,26 @@ write to them, and if its content has the digest that stands before it. It is wr
 name and then given its own, so that processes side by side see it whole or not at all.
 """
 
-import hashlib
 import logging
 import os
+import sys
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+try:  # hashlib, which has the same, loads OpenSSL first, for longer than a unit takes to load
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
+
 logger = logging.getLogger("convtool")
 
 SUFFIX = ".unit"
+DIGEST_BYTES = 32
 OTHERS_MAY_WRITE = 0o022
+
+
+__all__ = ["State", "blake2b", "clear", "folder", "keep", "problem", "read", "state"]
 
 
 class State(NamedTuple):
@@ -44,9 +53,13 @@ class State(NamedTuple):
 @cache
 def folder() -> Path:
     """Return where compiled code is kept: below XDG_CACHE_HOME, or where the system has caches."""
-    from platformdirs import user_cache_path
+    if sys.platform == "linux":  # as platformdirs has it, whose import takes as long as all this
+        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convtool"
+    else:
+        from platformdirs import user_cache_path
 
-    return user_cache_path("convtool", appauthor=False) / "machine-code"
+        base = user_cache_path("convtool", appauthor=False)
+    return base / "machine-code"
 
 
 def read(name: str) -> bytes | None:
@@ -60,8 +73,8 @@ def read(name: str) -> bytes | None:
             return None
     except OSError:
         return None
-    digest, content = data[:32], data[32:]
-    return content if hashlib.sha256(content).digest() == digest else None
+    digest, content = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
+    return content if _digest(content) == digest else None
 
 
 def keep(name: str, content: bytes) -> None:
@@ -75,7 +88,7 @@ def keep(name: str, content: bytes) -> None:
             _say_once(f"compiled code is not kept in {folder()}: {problem()}")
             return
         with NamedTemporaryFile(dir=folder(), delete=False) as file:  # nobody else may open it
-            file.write(hashlib.sha256(content).digest() + content)
+            file.write(_digest(content) + content)
         os.replace(file.name, folder() / (name + SUFFIX))
     except OSError as error:
         _say_once(f"compiled code cannot be kept in {folder()}: {error.strerror}")
@@ -124,6 +137,10 @@ def problem() -> str:
             return "the folder belongs to another user"
         return "others than its owner may write to the folder"
     return "" if os.access(place, os.W_OK) else f"{place} may not be written to"
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def _ours(name: str) -> bool:

@@ -6,7 +6,6 @@ compiles a unit the first time this machine needs it. What is kept is a flat ima
 llvmlite links: that takes no Numba either, but an import of 25 to 100 ms.
 """
 
-import hashlib
 import logging
 import os
 import sys
@@ -76,7 +75,7 @@ def how() -> str:
 @cache
 def tag() -> str:
     """Return a digest of everything that machine code depends on, but a unit's constants."""
-    digest = hashlib.sha256()
+    digest = kept.blake2b(digest_size=16)
     here = Path(__file__).parent
     sources = (here / name for name in ("job.py", "machine.py", "flat.py"))
     for part in sorted([*sources, *here.glob("source/*.py")]):
@@ -89,7 +88,7 @@ def tag() -> str:
             digest.update((Path(found.origin).parent / "_version.py").read_bytes())
     for text in (sys.version, processor().identity):
         digest.update(text.encode())
-    return digest.hexdigest()[:32]
+    return str(digest.hexdigest())
 
 
 def _flat_machine() -> bool:
