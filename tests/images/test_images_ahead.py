@@ -42,6 +42,17 @@ def test_it_is_read_as_if_nothing_had_begun(tmp_path, name):
     assert (images.read(path).pixels == expected.pixels).all()
 
 
+def test_only_large_files_are_worth_it(tmp_path, monkeypatch):
+    save(tmp_path / "a.png", 30, 40, 3)
+    ahead.begin_large(str(tmp_path / "a.png"), images.MAX_PIXELS)
+    ahead.begin_large(str(tmp_path / "none.png"), images.MAX_PIXELS)
+    ahead.begin_large(str(tmp_path), images.MAX_PIXELS)
+    assert not ahead._begun
+    monkeypatch.setattr(ahead, "LARGE", 100)
+    ahead.begin_large(str(tmp_path / "a.png"), images.MAX_PIXELS)
+    assert list(ahead._begun) == [tmp_path / "a.png"]
+
+
 def test_pixels_are_decoded_before_anybody_asks(tmp_path):
     save(tmp_path / "a.png", 30, 40, 3)
     ahead.begin(tmp_path / "a.png", images.MAX_PIXELS)

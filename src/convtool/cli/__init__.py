@@ -1,6 +1,5 @@
 """The command line: parse, call one function, print, exit status. No arithmetic here."""
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -166,8 +165,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def entry() -> None:
     """Run as the installed command."""
-    # Of the many objects that imports make, none is garbage.
-    gc.set_threshold(100_000, 20, 20)
     status = main(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -1,7 +1,5 @@
 """`convtool apply`: convolve images and write the results."""
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -353,10 +351,10 @@ def apply(
     if no_clobber and skip_existing:
         raise UsageError("--no-clobber and --skip-existing exclude each other")
 
-    if inputs and not (dry_run or skip_existing or no_clobber) and os.path.isfile(inputs[0]):
+    if inputs and not (dry_run or skip_existing or no_clobber):
         from convtool.images import ahead
 
-        ahead.begin(Path(inputs[0]), max_pixels)
+        ahead.begin_large(inputs[0], max_pixels)
 
     # Here and not above: --help and usage errors need none of it.
     from convtool import bank, batch, terms

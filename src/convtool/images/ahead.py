@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convtool.images.reader import Opened
 
+# Bytes of a file. Smaller ones are decoded before they are missed, and the threads would only wait
+# for one another.
+LARGE = 1 << 20
+
 _begun: dict[Path, "Ahead"] = {}
 
 
@@ -68,6 +72,12 @@ def _identity(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
+
+
+def begin_large(name: str, max_pixels: int) -> None:
+    """Begin with a file that takes so long to decode that it pays to do it meanwhile."""
+    if os.path.isfile(name) and os.path.getsize(name) >= LARGE:
+        begin(Path(name), max_pixels)
 
 
 def begin(path: Path, max_pixels: int) -> None:
