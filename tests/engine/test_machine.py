@@ -63,6 +63,33 @@ def test_code_is_compiled_once_and_linked_ever_after(tmp_path):
     assert not list(tmp_path.rglob("tmp*"))
 
 
+BLUR = CODE.replace("np.ones((3, 3))", "np.outer(np.arange(9), np.arange(9))")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_units_that_another_process_compiles_are_used_or_made_here(tmp_path, broken):
+    """Where the other process fails, this one does all of it."""
+    assert BLUR != CODE
+    code = BLUR
+    if broken:
+        code = "import sys; sys.executable = sys.executable + '-none'\n" + BLUR
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    kinds = set()
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        kinds.add((done.stdout.split()[0], done.stderr))
+    said = "compiling for this machine, once: about a second\n"
+    assert kinds == {("True", said), ("False", "")}
+    made = sorted(file.name.split("-")[0].split(".")[0] for file in tmp_path.rglob("*.unit"))
+    assert made == ["load", "separable", "store", "walk"]
+
+
 @pytest.mark.skipif(not FLAT, reason="flat images are for Linux on x86-64; others are linked")
 def test_kept_code_is_used_without_llvmlite(tmp_path):
     first_results(tmp_path)

@@ -90,7 +90,7 @@ def compute(
         with np.errstate(all="ignore"):
             responses, alpha = respond(request, job, seen, threads)
         pixels, clipped = _pixels(job, seen, responses)
-        outcome = Outcome(*images.summary(responses), clipped)
+        outcome = Outcome(*images.summary(responses), clipped, _light_name(seen))
         return pixels, _opacity(job, seen, alpha), outcome
     colour, kept = _colour_and_kept(job, seen)
     pixels, summary = engine.finished(
@@ -107,9 +107,14 @@ def compute(
         pixels = seen.light.from_linear(pixels, job.depth)
     count = max(summary.values, 1)
     clipped = images.Clipped(summary.below / count, summary.above / count, summary.nan / count)
-    outcome = Outcome(summary.least, summary.greatest, summary.others, clipped)
+    found = summary.least, summary.greatest, summary.others
+    outcome = Outcome(*found, clipped, _light_name(seen))
     alpha = _alpha(kept, job, 1) if kept is not None and job.has_alpha else None
     return pixels, _opacity(job, seen, alpha), outcome
+
+
+def _light_name(seen: Seen) -> str:
+    return seen.light.name if seen.light else ""
 
 
 def _canvas(job: Job, finish: engine.Finish) -> NDArray[Any] | None:

@@ -28,12 +28,15 @@ class Outcome(NamedTuple):
         How many are NaN or infinite.
     clipped : Clipped
         Which shares saturation changed.
+    light : str
+        By which curve linear light was made of the pixels; nothing where it was not.
     """
 
     minimum: float | None
     maximum: float | None
     nonfinite: int
     clipped: Clipped
+    light: str = ""
 
 
 def remarks(job: Job, kernel: Kernel, full: float, outcome: Outcome) -> Iterator[Note]:
@@ -47,6 +50,8 @@ def remarks(job: Job, kernel: Kernel, full: float, outcome: Outcome) -> Iterator
         White in the units of the responses: 255, 65535 or 1.
     outcome : Outcome
     """
+    if outcome.light:
+        yield Note("light", f"computed in linear light, {outcome.light}; values are light, 1 white")
     yield from _about_the_rim(job, kernel)
     if outcome.nonfinite:
         fate = "they are written as they are"

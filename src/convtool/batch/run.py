@@ -195,7 +195,7 @@ def _do(request: Request, job: Job, file: images.Opened, threads: int) -> Done:
         outcome.minimum,
         outcome.maximum,
         outcome.clipped.share,
-        have_read - started,
+        have_read - started + file.seconds,
         have_computed - have_read,
         perf_counter() - begun_to_write,
         notes,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import BinaryIO
 
 from PIL import UnidentifiedImageError
@@ -35,9 +36,11 @@ class Opened:
     ----------
     header : Header
         What the file will give.
+    seconds : float
+        How long `begin` took.
     """
 
-    __slots__ = ("_begin", "_decoding", "_load", "header")
+    __slots__ = ("_begin", "_decoding", "_load", "header", "seconds")
 
     def __init__(
         self,
@@ -50,11 +53,14 @@ class Opened:
         self._load = load
         self._decoding = decoding
         self._begin = begin
+        self.seconds = 0.0
 
     def begin(self) -> None:
         """Do as much of `load` as takes no NumPy, with the same errors."""
+        started = perf_counter()
         with self._decoding():
             self._begin()
+        self.seconds += perf_counter() - started
 
     def load(self) -> Picture:
         """Decode the pixels: all frames, the right way up, of the depth that the file has.

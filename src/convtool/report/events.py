@@ -465,4 +465,5 @@ def _asked_json(request: Request, name: str, targets: tuple[Target, ...]) -> dic
             "filters": kernel.filters,
             "flipped": request.spec.flip,
         },
+        "linear": request.linear,
     }

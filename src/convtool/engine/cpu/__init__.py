@@ -61,6 +61,7 @@ def convolve(
         from convtool.engine.cpu import walk
         from convtool.engine.cpu.methods import RECIPES
 
+        walk.compile_ahead(settled, finish, out)
         recipe = RECIPES[method](settled, weights)
         assert recipe is not None, f"{method} was chosen where it does not apply"
         pieces = [walk.piece(x, settled, finish, out, recipe, count)]

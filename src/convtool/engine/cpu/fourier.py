@@ -16,7 +16,18 @@ from convtool.engine import tiles
 from convtool.engine.cpu import machine
 from convtool.engine.cpu.cutting import Kind, address_of, kind_of, whole_lines
 from convtool.engine.cpu.job import ADDRESS, JOB, WHOLE
-from convtool.engine.cpu.piece import Piece, describe, function, say_finish, sum_up, summaries
+from convtool.engine.cpu.piece import (
+    PLAIN,
+    Piece,
+    describe,
+    ending,
+    function,
+    load_unit,
+    say_finish,
+    store_unit,
+    sum_up,
+    summaries,
+)
 from convtool.engine.finish import Finish
 from convtool.engine.tiles import LAST_OF_COLUMNS, LAST_OF_ROWS, RADICES, Tiles, passes
 from convtool.geometry import ConvPlan
@@ -150,7 +161,10 @@ def piece(
     lanes = lanes or machine.registers()[1]
     cut = cut or tiles.choose(settled, lanes)
     plain = finish.plain and len(weights) == 1
-    planned = _plan(settled, cut, lanes, kind_of(x), kind_of(out), plain)
+    end = (1, *PLAIN) if plain else (0, *ending(finish, len(weights)))
+    machine.compile_elsewhere([store_unit(kind_of(out), end), load_unit(kind_of(x))])
+    unit = function(machine.address("fourier", lanes, LAYOUT))
+    planned = _plan(settled, cut, lanes, kind_of(x), kind_of(out), end)
     record, recipe = planned.record.copy(), planned.recipe.copy()
     j, r = record[0], recipe[0]
     taps = np.ascontiguousarray(weights, np.float32)
@@ -163,7 +177,6 @@ def piece(
     r["same_sign"] = spectrum.same_sign
     wanted = np.zeros(planned.items, np.int32)
     r["wanted"] = address_of(wanted)
-    unit = function(machine.address("fourier", lanes, LAYOUT))
 
     def run(job: int, item: int, scratch: int) -> None:
         unit(job, item, scratch)
@@ -184,7 +197,7 @@ def _plan(
     lanes: int,
     source: Kind,
     result: Kind,
-    plain: bool,
+    end: tuple[int, ...],
 ) -> Plan:
     record, recipe = np.zeros(1, JOB), np.zeros(1, FOURIER)
     j, r = record[0], recipe[0]
@@ -196,8 +209,8 @@ def _plan(
     j["tile_rows"], j["filters"], j["depth"], j["depth_pitch"] = 1, f, c, c
     columns = -(-cols.o // cut.across)
     j["pitch"] = whole_lines((columns + lanes) * c)
-    j["load"] = machine.address("load", source.dtype, 0, lanes, source.padded)
-    j["store"] = machine.address("store", result.dtype, int(plain), lanes, result.padded)
+    j["load"] = machine.address(*load_unit(source))
+    j["store"] = machine.address(*store_unit(result, end))
     halves = _halves(settled, cut)
     r["pairs"], r["halves"] = halves.size // 2, address_of(halves)
     r["tile_rows"], r["vectors"] = cut.rows, cut.columns // lanes

@@ -73,9 +73,6 @@ JOB = np.dtype(
         # What becomes of a sum: see `finish`.
         ("bias", ADDRESS),
         ("depth_biases", WHOLE),
-        ("activation", WHOLE),
-        ("combine", WHOLE),
-        ("range", WHOLE),
         ("middle", np.float32),
         ("multiply", np.float32),
         ("divide", np.float32),

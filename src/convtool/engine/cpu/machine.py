@@ -16,15 +16,31 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from convtool.engine.cores import cores
 from convtool.engine.cpu import cache as kept
 from convtool.engine.cpu.cache import State, clear, folder
 from convtool.engine.cpu.flat import Image
 from convtool.engine.cpu.processor import processor, registers
 from convtool.errors import EngineError
 
-__all__ = ["State", "address", "clear", "folder", "how", "processor", "registers", "state"]
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+__all__ = [
+    "State",
+    "address",
+    "clear",
+    "compile_and_keep",
+    "compile_elsewhere",
+    "folder",
+    "how",
+    "name_of",
+    "processor",
+    "registers",
+    "state",
+]
 
 logger = logging.getLogger("convtool")
 
@@ -37,6 +53,9 @@ Constants = tuple[int | str, ...]
 _FLAT, _OBJECT = b"F", b"O"
 
 _lock = Lock()
+
+# Code lives as long as something holds its memory; a process must not be forgotten while it runs.
+_held: list[Any] = []
 
 
 @cache
@@ -52,12 +71,67 @@ def address(module: str, *constants: int | str) -> int:
         What the unit is specialised for.
     """
     with _lock:
-        name = f"{'-'.join([module, *map(str, constants)])}.{tag()}"
-        content = kept.read(name)
-        if content is None:
-            content = _compile(module, constants)
-            kept.keep(name, content)
-        return _load(content)
+        name = name_of(module, *constants)
+        content = kept.read(name) or _from_elsewhere(name)
+        return _load(content or compile_and_keep(module, *constants))
+
+
+def name_of(module: str, *constants: int | str) -> str:
+    """Return the name under which a unit is kept."""
+    return f"{'-'.join([module, *map(str, constants)])}.{tag()}"
+
+
+def compile_and_keep(module: str, *constants: int | str) -> bytes:
+    """Compile a unit; return what was put into the cache, if that can be."""
+    content = _compile(module, constants)
+    kept.keep(name_of(module, *constants), content)
+    return content
+
+
+# The processes that compile units for this one, by the units' names.
+_elsewhere: dict[str, "Popen[str]"] = {}
+
+
+def compile_elsewhere(units: list[tuple[Any, ...]]) -> None:
+    """Let other processes compile what is missing, while this one compiles something else.
+
+    A blur needs four units, which one after the other take 4 seconds. What the others do not
+    manage is compiled here, when it is asked for.
+
+    Parameters
+    ----------
+    units : list of (module, *constants)
+        As for `address`.
+    """
+    missing = [unit for unit in units if kept.read(name_of(*unit)) is None]
+    if not missing or cores() < 2 or kept.problem():
+        return
+    import json
+    from subprocess import DEVNULL, PIPE, Popen
+
+    _announce()
+    command = [sys.executable, "-P", "-m", "convtool.engine.cpu.elsewhere"]
+    others = min(cores() - 1, len(missing))
+    for share in (missing[n::others] for n in range(others)):
+        try:
+            process = Popen(
+                [*command, json.dumps(share)], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, text=True
+            )
+        except OSError:
+            return
+        _elsewhere.update({name_of(*unit): process for unit in share})
+        _held.append(process)
+
+
+def _from_elsewhere(name: str) -> bytes | None:
+    """Wait for a unit that another process compiles; None where it does not."""
+    process = _elsewhere.pop(name, None)
+    if process is None or process.stdout is None:
+        return None
+    for line in process.stdout:
+        if line.strip() == name:
+            break
+    return kept.read(name)
 
 
 def state() -> State:
@@ -146,8 +220,6 @@ def _load(content: bytes) -> int:
     return _place(Image.unpack(content))
 
 
-# Code lives as long as something holds its memory.
-_held: list[Any] = []
 
 
 def _place(image: Image) -> int:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.engine.cpu.cutting import address_of, row_step, sources
+from convtool.engine.cpu import machine
+from convtool.engine.cpu.cutting import Kind, address_of, row_step, sources
 from convtool.engine.cpu.job import SUMMARY
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
@@ -102,14 +103,37 @@ def say_finish(j: Any, finish: Finish, settled: ConvPlan, summaries: NDArray[Any
     if finish.bias is not None:
         j["bias"] = address_of(finish.bias)
         j["depth_biases"] = not settled.per_channel
-    j["activation"] = _ACTIVATIONS.index(finish.activation)
-    j["combine"] = _COMBINES.index(finish.combine)
-    j["range"] = _RANGES.index(finish.range)
     ratio = finish.full_out / finish.full_in
     j["multiply"], j["divide"] = (ratio, 1) if ratio > 1 else (1, 1 / ratio)
     j["full"], j["middle"] = finish.full_out, finish.full_in / 2
     j["slack"] = finish.full_out * 1e-6
     j["summaries"] = address_of(summaries) if finish.summarise else 0
+
+
+# What stands there where nothing becomes of the sums but rounding and saturation.
+PLAIN = (0, 0, 0, 0, 0)
+
+
+def ending(finish: Finish, filters: int) -> tuple[int, ...]:
+    """Return what `source.store` is specialised for, behind `plain`."""
+    return (
+        _ACTIVATIONS.index(finish.activation),
+        _COMBINES.index(finish.combine),
+        _RANGES.index(finish.range),
+        int(filters > 1),
+        int(finish.summarise),
+    )
+
+
+def load_unit(kind: Kind, phases: int = 1) -> tuple[Any, ...]:
+    """Return the unit that makes lines of rows: see `source.load.unit`."""
+    return ("load", kind.dtype, int(phases > 1), machine.registers()[1], kind.padded)
+
+
+def store_unit(kind: Kind, end: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the unit that stores sums: see `source.store.unit`."""
+    plain, *rest = end
+    return ("store", kind.dtype, plain, machine.registers()[1], kind.padded, *rest)
 
 
 def summaries(items: int) -> NDArray[Any]:

@@ -11,10 +11,14 @@ from convtool.engine.cpu.cutting import Kind, address_of, cut, kind_of, tap_offs
 from convtool.engine.cpu.job import JOB
 from convtool.engine.cpu.methods import Layout, Recipe
 from convtool.engine.cpu.piece import (
+    PLAIN,
     Piece,
     describe,
+    ending,
     function,
+    load_unit,
     say_finish,
+    store_unit,
     sum_up,
     summaries,
 )
@@ -69,7 +73,7 @@ def piece(
         layout,
         kind_of(x),
         kind_of(out),
-        plain,
+        (1, *PLAIN) if plain else (0, *ending(finish, layout.filters)),
         threads,
         STRIP_BYTES,
     )
@@ -95,13 +99,22 @@ def piece(
     )
 
 
+def compile_ahead(settled: ConvPlan, finish: Finish, out: NDArray[Any]) -> None:
+    """Have the units compiled that a walk needs beside the method's own, if they are not there."""
+    if not settled.per_channel:
+        return
+    plain = finish.plain and settled.filters == 1
+    end = (1, *PLAIN) if plain else (0, *ending(finish, settled.filters))
+    machine.compile_elsewhere([store_unit(kind_of(out), end), ("walk",)])
+
+
 @lru_cache(maxsize=256)
 def _plan(
     settled: ConvPlan,
     layout: Layout,
     source: Kind,
     result: Kind,
-    plain: bool,
+    end: tuple[int, ...],
     threads: int,
     strip_bytes: int,
 ) -> Plan:
@@ -133,9 +146,8 @@ def _plan(
         place += whole_lines(size)
         j[name] = place
     j["kernel"] = layout.kernel
-    lanes = machine.registers()[1]
-    j["load"] = machine.address("load", source.dtype, int(phases > 1), lanes, source.padded)
-    j["store"] = machine.address("store", result.dtype, int(plain), lanes, result.padded)
+    j["load"] = machine.address(*load_unit(source, phases))
+    j["store"] = machine.address(*store_unit(result, end))
     items = n * int(j["residues"] * j["bands"] * j["strips"])
     scratch = place + layout.extra_lines * phases * length * 4
     offsets = tap_offsets(cols, phases, length, c)

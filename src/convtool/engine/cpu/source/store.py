@@ -35,42 +35,52 @@ HALF = np.float32(0.5)
 INFINITY = np.int32(0x7F800000)
 
 
-@njit(**PART)
-def _activate(y, count, activation):
-    if activation == 1:  # relu; NaN stays NaN
-        for j in range(count):
-            y[j] = NOTHING if y[j] < NOTHING else y[j]
-    elif activation == 2:
-        for j in range(count):
-            y[j] = abs(y[j])
-    elif activation == 3:  # 1 / (1 + e^-y), written so that nothing overflows
-        for j in range(count):
-            y[j] = HALF + HALF * np.float32(math.tanh(HALF * y[j]))
-    elif activation == 4:
-        for j in range(count):
-            y[j] = math.tanh(y[j])
+def _activating(activation: int) -> Any:
+    """Return the function that applies one activation; of the others nothing is compiled."""
+
+    @njit(**PART)
+    def activate(y, count):
+        if activation == 1:  # relu; NaN stays NaN
+            for j in range(count):
+                y[j] = NOTHING if y[j] < NOTHING else y[j]
+        elif activation == 2:
+            for j in range(count):
+                y[j] = abs(y[j])
+        elif activation == 3:  # 1 / (1 + e^-y), written so that nothing overflows
+            for j in range(count):
+                y[j] = HALF + HALF * np.float32(math.tanh(HALF * y[j]))
+        elif activation == 4:
+            for j in range(count):
+                y[j] = math.tanh(y[j])
+
+    return activate
 
 
-@njit(**PART)
-def _combine(y, total, count, how, first):
-    """Take one more filter's responses `y` into the `total`; NaN wins everywhere."""
-    if how == 1:  # magnitude: the squares
-        for j in range(count):
-            total[j] = y[j] * y[j] + (NOTHING if first else total[j])
-    elif first:
-        for j in range(count):
-            total[j] = y[j]
-    elif how <= 3:  # sum, mean
-        for j in range(count):
-            total[j] += y[j]
-    elif how == 4:  # max
-        for j in range(count):
-            total[j] = y[j] if y[j] > total[j] or y[j] != y[j] else total[j]
-    else:  # absmax keeps the sign; of two as large, the positive one
-        for j in range(count):
-            a, b = abs(y[j]), abs(total[j])
-            more = a > b or (a == b and y[j] > total[j]) or a != a
-            total[j] = y[j] if more else total[j]
+def _combining(how: int) -> Any:
+    """Return the function that takes one more filter's responses into the total."""
+
+    @njit(**PART)
+    def combine(y, total, count, first):
+        """NaN wins everywhere."""
+        if how == 1:  # magnitude: the squares
+            for j in range(count):
+                total[j] = y[j] * y[j] + (NOTHING if first else total[j])
+        elif first:
+            for j in range(count):
+                total[j] = y[j]
+        elif how <= 3:  # sum, mean
+            for j in range(count):
+                total[j] += y[j]
+        elif how == 4:  # max
+            for j in range(count):
+                total[j] = y[j] if y[j] > total[j] or y[j] != y[j] else total[j]
+        else:  # absmax keeps the sign; of two as large, the positive one
+            for j in range(count):
+                a, b = abs(y[j]), abs(total[j])
+                more = a > b or (a == b and y[j] > total[j]) or a != a
+                total[j] = y[j] if more else total[j]
+
+    return combine
 
 
 @njit(**PART)
@@ -105,21 +115,26 @@ def _summarise(y, bits, count, summary):
                 summary.greatest = y[j]
 
 
-@njit(**PART)
-def _ranged(y, count, job):
-    if job.range == 2:
-        for j in range(count):
-            y[j] = abs(y[j])
-    elif job.range == 3:
-        middle = job.middle
-        for j in range(count):
-            y[j] = y[j] * HALF + middle
-    if job.multiply != ONE:
-        for j in range(count):
-            y[j] = y[j] * job.multiply
-    elif job.divide != ONE:
-        for j in range(count):
-            y[j] = y[j] / job.divide
+def _ranging(kind: int) -> Any:
+    """Return the function that applies one range."""
+
+    @njit(**PART)
+    def ranged(y, count, job):
+        if kind == 2:
+            for j in range(count):
+                y[j] = abs(y[j])
+        elif kind == 3:
+            middle = job.middle
+            for j in range(count):
+                y[j] = y[j] * HALF + middle
+        if job.multiply != ONE:
+            for j in range(count):
+                y[j] = y[j] * job.multiply
+        elif job.divide != ONE:
+            for j in range(count):
+                y[j] = y[j] / job.divide
+
+    return ranged
 
 
 @njit(**PART)
@@ -190,18 +205,32 @@ def padded_pixels(lanes: int) -> Any:
     return put
 
 
-def unit(dtype: str, plain: int, lanes: int, padded: int) -> tuple[Any, Any]:
+def unit(
+    dtype: str,
+    plain: int,
+    lanes: int,
+    padded: int,
+    activation: int,
+    combine: int,
+    limits: int,
+    several: int,
+    summarise: int,
+) -> tuple[Any, Any]:
     """Return the unit (job, item, sums, place, columns, scratch) for results of `dtype`.
 
     Parameters
     ----------
     dtype : str
     plain : int
-        1 where nothing becomes of the sums but rounding and saturation.
+        1 where nothing becomes of the sums but rounding and saturation; what follows is then 0.
     lanes : int
         Float32 in a vector.
     padded : int
         1 for RGB in 4 bytes a pixel.
+    activation, combine, limits : int
+        Places in the enumerations of activations, of ways to combine, and of ranges.
+    several, summarise : int
+        1 for more than one filter, and where the responses are summed up.
     """
     copy = padded_pixels(lanes) if padded else contiguous(dtype, lanes)
     signature = types.void(ADDRESS, COUNT, ADDRESS, ADDRESS, COUNT, ADDRESS)
@@ -210,24 +239,19 @@ def unit(dtype: str, plain: int, lanes: int, padded: int) -> tuple[Any, Any]:
         job = job_at(address)
         copy(sums, place, columns * job.depth, job.full)
 
-    return signature, simply if plain else _thoroughly(dtype, copy)
-
-
-def _thoroughly(dtype: str, copy: Any) -> Any:
-    """Return the storing with everything that may become of a sum."""
-    whole = dtype != "float32"
+    if plain:
+        return signature, simply
+    activate, take, ranged = _activating(activation), _combining(combine), _ranging(limits)
+    whole, each = dtype != "float32", combine == 0
 
     def store(address, item, sums, place, columns, scratch):
         job = job_at(address)
-        depth, filters = job.depth, job.filters
+        depth = job.depth
+        filters = job.filters if several else 1
         count = columns * depth
-        clip = job.range != 0
-        each = job.combine == 0
         y = floats(scratch)
-        behind = scratch + np.uintp(count * 4)
+        behind = scratch + np.uintp(count * 4) if several else scratch
         total, bits = floats(behind), signed(behind)
-        if filters == 1:
-            total, bits = y, signed(scratch)
         for f in range(filters):
             response = floats(sums + np.uintp(f * job.tile_rows * job.pitch * 4))
             if job.depth_pitch == depth:
@@ -246,36 +270,35 @@ def _thoroughly(dtype: str, copy: Any) -> Any:
                 else:
                     for j in range(count):
                         y[j] += bias[f]
-            _activate(y, count, job.activation)
-            if filters > 1 and each:
-                for j in range(count):
-                    total[j * filters + f] = y[j]
-            elif filters > 1:
-                _combine(y, total, count, job.combine, f == 0)
+            if activation:
+                activate(y, count)
+            if several:
+                if each:
+                    for j in range(count):
+                        total[j * filters + f] = y[j]
+                else:
+                    take(y, total, count, f == 0)
         if each:
             count *= filters
-        elif job.combine == 1:
+        elif combine == 1:
             for j in range(count):
-                total[j] = math.sqrt(total[j]) if filters > 1 else abs(total[j])
-        elif job.combine == 3:
+                total[j] = math.sqrt(total[j]) if several else abs(total[j])
+        elif combine == 3:
             for j in range(count):
                 total[j] = total[j] / np.float32(filters)
-        if job.summaries != 0:
+        if summarise:
             summary = summary_at(job.summaries + np.uintp(item * SIZE))
             _summarise(total, bits, count, summary)
-        if clip:
-            _ranged(total, count, job)
-            if job.summaries != 0:
+        if limits:
+            ranged(total, count, job)
+            if summarise:
                 summary = summary_at(job.summaries + np.uintp(item * SIZE))
                 _count_clipped(total, count, whole, job, summary)
-        if clip and not whole:
-            _limit(total, count, job.full)
-        if filters == 1:
-            copy(scratch, place, count, job.full)
-        else:
-            copy(behind, place, count, job.full)
+            if not whole:
+                _limit(total, count, job.full)
+        copy(behind, place, count, job.full)
 
-    return store
+    return signature, store
 
 
 @njit(**PART)
