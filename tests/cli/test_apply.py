@@ -376,6 +376,7 @@ def test_json_has_the_keys_that_stay(here):
         "outputs": ["a.kernel.png"],
         "op": "conv2d",
         "kernel": {"name": "kernel", "shape": [2, 2], "filters": 1, "flipped": True},
+        "linear": False,
         "input_shape": [1, 8, 9, 3],
         "output_shape": [1, 4, 3, 3],
         "stride": [2, 3],
