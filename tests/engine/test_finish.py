@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convtool import engine
+from convtool import conv2d, engine
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvSpec, plan
 from convtool.images import summary, to_pixels
@@ -143,3 +143,39 @@ def test_counts_at_the_very_ends():
     x = np.arange(256, dtype=np.uint8).reshape(1, 2, 128, 1)
     for bias in (-0.5, 0.5, 0.4999):
         same(*both(x, [[[1.0]]], BYTES._replace(bias=np.array([bias], np.float32))))
+
+
+@pytest.mark.parametrize("value", [300, -1, 0.5, 1e300, float("inf"), float("nan")])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_border_that_is_no_pixel(value, dtype):
+    x = np.arange(1200).reshape(1, 20, 20, 3).astype(dtype)
+    kernel = [[0, 1, 0], [1, -3, 1], [0, 1, 0]]
+    found, expected = (
+        conv2d(x, kernel, border=f"constant:{value}", engine=name) for name in ("cpu", "numpy")
+    )
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("bias", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_bias_that_is_no_number_is_counted(bias):
+    x = np.full((1, 20, 30, 3), 9, np.uint8)
+    weights = np.full((1, 3, 3), 1.0)
+    settled = plan(ConvSpec.of(), x.shape, (3, 3))
+    chosen = engine.choose(settled, EngineName.CPU, weights=weights, dtype="uint8")
+    finish = BYTES._replace(bias=np.array([bias], np.float32), summarise=True)
+    _, summary = engine.finished(x, weights, settled, chosen, finish)
+    if np.isfinite(bias):
+        assert summary.others == 0
+        assert summary.least == pytest.approx(bias)
+    else:
+        assert (summary.least, summary.greatest, summary.others) == (None, None, x.size)
+
+
+def test_squares_beyond_float32_are_counted():
+    x = np.full((1, 20, 30, 1), 9, np.uint8)
+    weights = np.full((2, 3, 3), 1e25)
+    settled = plan(ConvSpec.of(), x.shape, (3, 3), filters=2)
+    chosen = engine.choose(settled, EngineName.CPU, weights=weights, dtype="uint8")
+    finish = BYTES._replace(combine=Combine.MAGNITUDE, summarise=True)
+    _, summary = engine.finished(x, weights, settled, chosen, finish)
+    assert summary.others == x.size

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from convtool.engine.cores import cores
 from convtool.engine.cpu import machine
 
 CODE = """
@@ -88,6 +89,32 @@ def test_units_that_another_process_compiles_are_used_or_made_here(tmp_path, bro
     assert kinds == {("True", said), ("False", "")}
     made = sorted(file.name.split("-")[0].split(".")[0] for file in tmp_path.rglob("*.unit"))
     assert made == ["load", "separable", "store", "walk"]
+
+
+def test_what_is_missing_is_asked_for_once(tmp_path):
+    """Pictures side by side must not have the same units compiled again and again."""
+    code = (
+        "import sys, threading, subprocess; import numpy as np\n"
+        "from convtool import conv2d\n"
+        "started, real = [], subprocess.Popen\n"
+        "class Counted(real):\n"
+        "    def __init__(self, command, **options):\n"
+        "        started.append(command); super().__init__(command, **options)\n"
+        "subprocess.Popen = Counted\n"
+        "image = np.zeros((1, 99, 99, 3), np.uint8)\n"
+        "kernel = np.outer(np.arange(9), np.arange(9))\n"
+        "def do(): conv2d(image, kernel, engine='cpu', dtype='uint8')\n"
+        "threads = [threading.Thread(target=do) for _ in range(4)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]; do()\n"
+        "print(len(started), sum(c.count('store') for line in started for c in line))\n"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    processes, stores = map(int, done.stdout.split())
+    assert processes <= max(cores() - 1, 0)
+    assert stores <= 1
 
 
 @pytest.mark.skipif(not FLAT, reason="flat images are for Linux on x86-64; others are linked")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from convtool import conv2d, engine
+from convtool.engine.cpu.cutting import pixel_numbers
 from convtool.errors import EngineError
 from convtool.geometry import ConvSpec, plan
 from convtool.terms import Combine, EngineName, MethodName, RangeMode
@@ -68,6 +69,16 @@ def test_pictures_of_one_row_column_or_frame():
         for one in (padded, padded[0][None]):  # of which the first axis has a stride of 0
             found = conv2d(one, kernel, engine="cpu")
             assert (found == conv2d(np.ascontiguousarray(one), kernel, engine="numpy")).all()
+
+
+def test_memory_that_ends_with_the_last_colour_is_not_read_beyond():
+    argb = RNG.integers(0, 256, (1, 9, 8, 4)).astype(np.uint8)
+    colours = argb[..., 1:]
+    assert pixel_numbers(colours) is None
+    assert pixel_numbers(argb[..., :3]) == 4
+    kernel = RNG.integers(-4, 5, (3, 3))
+    found = conv2d(colours, kernel, engine="cpu")
+    assert (found == conv2d(np.ascontiguousarray(colours), kernel, engine="numpy")).all()
 
 
 def test_padded_pixels_through_the_door():

@@ -173,3 +173,30 @@ def test_a_device_is_not_replaced():
 
     write_atomically(Path(os.devnull), b"gone")
     assert not Path(os.devnull).is_file()
+
+
+def test_a_link_to_itself_is_replaced_or_refused(tmp_path):
+    path = tmp_path / "loop.png"
+    path.symlink_to(path)
+    try:
+        write_atomically(path, b"one")
+    except ImageError as error:
+        assert "loop.png cannot be written" in error.message  # noqa: PT017
+    else:
+        assert path.read_bytes() == b"one"
+
+
+def test_parts_are_removed_when_the_program_ends_while_they_are_written(tmp_path):
+    found = []
+
+    def make(part):
+        part.write_bytes(b"half")
+        found.append(part.exists())
+        disk.remove_parts()
+        found.append(part.exists())
+
+    with pytest.raises(FileNotFoundError):
+        disk._replace(tmp_path / "x.png", make)
+    assert found == [True, False]
+    assert list(tmp_path.iterdir()) == []
+    disk.remove_parts()

@@ -2,6 +2,8 @@
 
 import os
 import re
+import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -203,6 +205,8 @@ def _identity(path: Path) -> object:
         if os.path.islink(path):
             return os.path.realpath(path)
         folder, name = os.path.split(path)
+        if sys.platform in ("win32", "darwin"):  # where A.png and a.png are one file
+            name = unicodedata.normalize("NFC", name).casefold()
         return os.path.join(_real_folder(folder), name)
     return status.st_dev, status.st_ino
 

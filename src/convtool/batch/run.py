@@ -88,12 +88,23 @@ def _is_failure(event: Event) -> bool:
     return isinstance(event, Failed)
 
 
+# Where Linux says how much of the machine's memory a container may have.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
 def _memory() -> float:
     """Return the memory of this machine in bytes, or of a small one where it does not say."""
     try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        most = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
-        return 4e9
+        most = 4e9
+    for path in _LIMITS:
+        try:
+            with open(path, encoding="ascii") as file:
+                most = min(most, float(file.read()))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return most
 
 
 def _attempt(
@@ -160,12 +171,13 @@ def _do(request: Request, job: Job, file: images.Opened, threads: int) -> Done:
     have_computed = perf_counter()
     verified = verify(request, job, picture, pixels) if request.verify else None
     begun_to_write = perf_counter()
-    losses: tuple[str, ...] = ()
+    losses: dict[str, None] = {}
     merged = False
     for target in job.targets:
         part, metadata = _part(job, pixels, opacity, target), _metadata(picture, target)
-        losses = images.losses(
-            job.format, metadata, channels=part.shape[3], frames=part.shape[0], depth=job.depth
+        channels, frames = part.shape[3], part.shape[0]
+        losses |= dict.fromkeys(
+            images.losses(job.format, metadata, channels=channels, frames=frames, depth=job.depth)
         )
         merged |= job.format.timed and _has_equal_neighbours(part)
         data = images.encode(

@@ -4,6 +4,7 @@ The codecs and the engine let go of the interpreter's lock, so threads are enoug
 another computes and a third compresses, and each keeps one picture in memory at most.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -138,6 +139,8 @@ class Crew(Generic[Result]):
             yield early[number]
 
     def _wait(self, seconds: float | None) -> _Answer | None:
+        # On Windows a wait without an end is not interrupted by Ctrl-C.
+        seconds = 0.2 if seconds is None and os.name == "nt" else seconds
         try:
             return self._answers.get(timeout=seconds)
         except Empty:

@@ -142,6 +142,9 @@ def main(arguments: Sequence[str]) -> int:
         The exit status: 0 all done; 1 some inputs failed; 2 the command line is wrong;
         130 interrupted.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: what would be said is not heard
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show an arrow gets a question mark, not a traceback.
         if hasattr(stream, "reconfigure"):
@@ -171,6 +174,8 @@ def entry() -> None:
         sys.stderr.flush()
     except OSError:
         status = status or 1
-    # Nothing is left to be tidied up, and taking the interpreter apart takes as long as importing
-    # NumPy does.
+    if (disk := sys.modules.get("convtool.images.disk")) is not None:
+        disk.remove_parts()  # of threads that were broken off
+    # Nothing else is left to be tidied up, and taking the interpreter apart takes as long as
+    # importing NumPy does.
     os._exit(status)

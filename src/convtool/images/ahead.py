@@ -53,6 +53,9 @@ class Ahead(Thread):
                 self.stack = stack.pop_all()
         except ImageError:
             self.opened = None
+        except BaseException:  # a bug, which whoever opens it meets as well
+            self.opened = None
+            raise
         finally:
             self._looked.set()
 

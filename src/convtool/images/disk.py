@@ -22,7 +22,7 @@ def write_atomically(path: Path, data: bytes | bytearray | memoryview) -> None:
     Where the system can, the bytes go to a file without a name, of which nothing is left even when
     the program is killed; it is given its name when it is whole. Elsewhere they go to a file
     beside the target, which is removed by whatever ends the program, short of a kill. An existing
-    target is replaced, and stays as it was until then.
+    target is replaced by a file with the usual mode, and stays as it was until then.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def write_atomically(path: Path, data: bytes | bytearray | memoryview) -> None:
     """
     folder = path.parent
     try:
-        target = path.resolve()
+        target = Path(os.path.realpath(path))  # which takes a link to itself as it is
         if target.exists() and not (target.is_file() or target.is_dir()):
             target.write_bytes(data)
             return
@@ -93,9 +93,22 @@ def _write_beside(target: Path, data: bytes | bytearray | memoryview) -> None:
 def _replace(target: Path, make: Callable[[Path], Any]) -> None:
     """Let `make` make a file beside the target, and put it in the target's place."""
     part = target.parent / f".convtool-{os.urandom(8).hex()}.part"
+    _parts.add(part)
     try:
         make(part)
         os.replace(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    finally:
+        _parts.discard(part)
+
+
+# Files that are not whole yet.
+_parts: set[Path] = set()
+
+
+def remove_parts() -> None:
+    """Remove what is being written, for a program that ends while threads still write."""
+    for part in list(_parts):
+        part.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convtool.images.guard import BLOCK, settings
+from convtool.images.guard import settings
 
 
 class _Layout(NamedTuple):
@@ -144,14 +144,13 @@ def recycling(blocks: int) -> Iterator[None]:
         How many at most lie unused: about as many as are in work at a time.
     """
     core = Image.core  # type: ignore[attr-defined]
-    before, size = core.get_blocks_max(), core.get_block_size()
-    core.set_blocks_max(blocks)
-    core.set_block_size(BLOCK)  # or what is larger would be cut down when it is put aside
-    try:
-        yield
-    finally:
-        core.set_blocks_max(before)
-        core.set_block_size(size)
+    with settings:  # blocks are large all the while, or would be cut down when they are put aside
+        before = core.get_blocks_max()
+        core.set_blocks_max(blocks)
+        try:
+            yield
+        finally:
+            core.set_blocks_max(before)
 
 
 def picture_of(frame: NDArray[Any]) -> Image.Image | None:

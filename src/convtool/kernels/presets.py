@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 def own_folder() -> Path:
     """Return the folder of the person's own presets, which need not exist."""
     config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(config).expanduser() / "convtool" / "kernels"
+    return Path(os.path.expanduser(config), "convtool", "kernels")
 
 
 def project_folder(package: Path = Path(__file__).parent.parent) -> Path:

@@ -4,6 +4,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
+from threading import Lock
 from time import perf_counter
 from typing import TextIO
 
@@ -124,7 +126,7 @@ class Report:
             import json
 
             record = event_json(self.request, event, verbose=self.verbose)
-            progress.print([[(json.dumps(record), "")]], self.stream)
+            progress.print([[(json.dumps(record, allow_nan=False), "")]], self.stream)
         if isinstance(event, Failed):
             progress.print([failure_line(event)], sys.stderr)
         elif not self.quiet and not self.as_json:
@@ -187,7 +189,7 @@ class Progress:
 
     def __init__(self, total: int, *, hidden: bool, of: str = "images") -> None:
         self._bar, self._of = None, of
-        self._waiting, self._shown = list[Line](), 0.0
+        self._waiting, self._shown, self._lock = list[Line](), 0.0, Lock()
         self._done, self._started = 0, perf_counter()
         if total > 1 and not hidden and sys.stderr.isatty():
             from rich.console import Console
@@ -223,16 +225,18 @@ class Progress:
         if not self._bar or not stream.isatty():
             emit(lines, stream)
             return
-        self._waiting += lines
+        with self._lock:  # what the engines say comes from threads
+            self._waiting += lines
         if perf_counter() - self._shown > REDRAW:
             self._show()
 
     def _show(self) -> None:
-        if self._bar and self._waiting:
+        with self._lock:
+            lines, self._waiting = self._waiting, []
+        if self._bar and lines:
             from rich.text import Text
 
-            text = Text("\n").join(Text.assemble(*line) for line in self._waiting)
-            self._waiting = []
+            text = Text("\n").join(Text.assemble(*line) for line in lines)
             self._bar.console.print(text, soft_wrap=True)
             self._shown = perf_counter()
 
@@ -431,11 +435,9 @@ def event_json(request: Request, event: Event, *, verbose: bool = False) -> dict
         ]
     if isinstance(event, Done):
         if event.verified:
-            record["verified"] = {
-                "error": event.verified.error,
-                "largest": event.verified.largest,
-                "pixels": event.verified.pixels,
-            }
+            # JSON has no infinity.
+            told = event.verified._asdict().items()
+            record["verified"] = {key: v if isfinite(v) else None for key, v in told}
         record["values"] = {
             "min": event.minimum,
             "max": event.maximum,

@@ -54,7 +54,8 @@ class State(NamedTuple):
 def folder() -> Path:
     """Return where compiled code is kept: below XDG_CACHE_HOME, or where the system has caches."""
     if sys.platform == "linux":  # as platformdirs has it, whose import takes as long as all this
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convtool"
+        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        base = Path(os.path.expanduser(cache), "convtool")
     else:
         from platformdirs import user_cache_path
 
@@ -69,7 +70,8 @@ def read(name: str) -> bytes | None:
             told = os.fstat(file.fileno())
             data = file.read()
         if _distrusted(told) or _distrusted(os.stat(folder())):
-            _say_once(f"compiled code in {folder()} is not used: {problem()}")
+            why = problem() or f"others than its owner may write to {name}{SUFFIX}"
+            _say_once(f"compiled code in {folder()} is not used: {why}")
             return None
     except OSError:
         return None
@@ -87,9 +89,15 @@ def keep(name: str, content: bytes) -> None:
         if _distrusted(os.stat(folder())):
             _say_once(f"compiled code is not kept in {folder()}: {problem()}")
             return
-        with NamedTemporaryFile(dir=folder(), delete=False) as file:  # nobody else may open it
-            file.write(_digest(content) + content)
-        os.replace(file.name, folder() / (name + SUFFIX))
+        # Nobody else may open it.
+        with NamedTemporaryFile(dir=folder(), delete=False) as file:
+            try:
+                file.write(_digest(content) + content)
+                file.close()
+                os.replace(file.name, folder() / (name + SUFFIX))
+            except BaseException:
+                os.unlink(file.name)
+                raise
     except OSError as error:
         _say_once(f"compiled code cannot be kept in {folder()}: {error.strerror}")
 
@@ -124,7 +132,8 @@ def clear() -> int:
 def problem() -> str:
     """Say why code cannot be kept in the folder, or is not taken from it; nothing if it can."""
     place = folder()
-    while not place.exists() and place != place.parent:
+    # os.path: what is in a folder that may not be entered is not there.
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
     try:
         told = os.stat(place)

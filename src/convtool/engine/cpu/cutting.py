@@ -4,6 +4,7 @@ from math import gcd
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from convtool.geometry import Axis, Border
@@ -35,7 +36,13 @@ def pixel_numbers(array: NDArray[Any]) -> int | None:
     # The stride of an axis of one is of no consequence.
     steps = zip(array.shape, array.strides, (4 * h * w, 4 * w, 4, 1), strict=True)
     padded = all(size == 1 or stride == step for size, stride, step in steps)
-    return 4 if padded and c == 3 and array.dtype == np.uint8 else None
+    if not padded or c != 3 or array.dtype != np.uint8 or not array.size:
+        return None
+    # The byte behind the last pixel is read as well: the memory must hold it.
+    whole = array
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    return 4 if byte_bounds(whole)[1] > byte_bounds(array)[1] else None
 
 
 class Kind(NamedTuple):

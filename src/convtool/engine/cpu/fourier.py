@@ -17,7 +17,6 @@ from convtool.engine.cpu import machine
 from convtool.engine.cpu.cutting import Kind, address_of, kind_of, whole_lines
 from convtool.engine.cpu.job import ADDRESS, JOB, WHOLE
 from convtool.engine.cpu.piece import (
-    PLAIN,
     Piece,
     describe,
     ending,
@@ -160,8 +159,7 @@ def piece(
     """
     lanes = lanes or machine.registers()[1]
     cut = cut or tiles.choose(settled, lanes)
-    plain = finish.plain and len(weights) == 1
-    end = (1, *PLAIN) if plain else (0, *ending(finish, len(weights)))
+    end = ending(finish, len(weights))
     machine.compile_elsewhere([store_unit(kind_of(out), end), load_unit(kind_of(x))])
     unit = function(machine.address("fourier", lanes, LAYOUT))
     planned = _plan(settled, cut, lanes, kind_of(x), kind_of(out), end)

@@ -56,7 +56,7 @@ def fits(
         return False  # lanes that are no channel are carried along
     if not small(settled) or settled.cols.o < _span(settled):
         return False
-    if border.is_fill and x.dtype.type(border.value) != border.value:
+    if border.is_fill and not _is_pixel(border.value, x.dtype):
         return False  # a row of the border could not be written as pixels
     if finish.activation not in _ACTIVATIONS or finish.full_in != finish.full_out:
         return False
@@ -64,8 +64,18 @@ def fits(
         return False
     if finish.dtype == "float32" and finish.range is not RangeMode.RAW:
         return False
-    # Where all sums are finite numbers, the least and the greatest are soon found.
-    return not finish.summarise or (x.dtype.kind == "u" and float(np.abs(weights).max()) < 1e30)
+    # Where all sums, and their squares, are finite numbers, least and greatest are soon found.
+    largest = 1e13 if finish.combine is Combine.MAGNITUDE else 1e30
+    added = 0 if finish.bias is None else float(np.abs(finish.bias).max(initial=0))
+    finite = x.dtype.kind == "u" and float(np.abs(weights).max()) < largest and added < largest
+    return finite or not finish.summarise
+
+
+def _is_pixel(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a number can be stored as it is."""
+    if dtype.kind == "u":
+        return bool(0 <= value <= np.iinfo(dtype).max and value == int(value))
+    return bool(dtype.type(value) == value)
 
 
 def tile(filters: int = 1) -> tuple[int, int, int]:

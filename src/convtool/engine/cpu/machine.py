@@ -53,12 +53,12 @@ Constants = tuple[int | str, ...]
 _FLAT, _OBJECT = b"F", b"O"
 
 _lock = Lock()
+_addresses: dict[tuple[int | str, ...], int] = {}
 
 # Code lives as long as something holds its memory; a process must not be forgotten while it runs.
 _held: list[Any] = []
 
 
-@cache
 def address(module: str, *constants: int | str) -> int:
     """Return the address of a unit's machine code, which is compiled if need be.
 
@@ -70,10 +70,13 @@ def address(module: str, *constants: int | str) -> int:
     constants : int or str
         What the unit is specialised for.
     """
-    with _lock:
-        name = name_of(module, *constants)
-        content = kept.read(name) or _from_elsewhere(name)
-        return _load(content or compile_and_keep(module, *constants))
+    unit = (module, *constants)
+    with _lock:  # whoever asks for the same meanwhile waits, and does not compile it again
+        if unit not in _addresses:
+            name = name_of(module, *constants)
+            content = kept.read(name) or _from_elsewhere(name)
+            _addresses[unit] = _load(content or compile_and_keep(module, *constants))
+        return _addresses[unit]
 
 
 def name_of(module: str, *constants: int | str) -> str:
@@ -88,8 +91,11 @@ def compile_and_keep(module: str, *constants: int | str) -> bytes:
     return content
 
 
-# The processes that compile units for this one, by the units' names.
+# The processes that compile units for this one, by the units' names; and what they were ever asked
+# for, for nothing is asked twice.
 _elsewhere: dict[str, "Popen[str]"] = {}
+_asked: set[tuple[Any, ...]] = set()
+_asking = Lock()
 
 
 def compile_elsewhere(units: list[tuple[Any, ...]]) -> None:
@@ -103,9 +109,15 @@ def compile_elsewhere(units: list[tuple[Any, ...]]) -> None:
     units : list of (module, *constants)
         As for `address`.
     """
-    missing = [unit for unit in units if kept.read(name_of(*unit)) is None]
-    if not missing or cores() < 2 or kept.problem():
-        return
+    with _asking:
+        new = [unit for unit in units if unit not in _asked]
+        _asked.update(new)
+        missing = [unit for unit in new if kept.read(name_of(*unit)) is None]
+        if missing and cores() > 1 and not kept.problem():
+            _begin_elsewhere(missing)
+
+
+def _begin_elsewhere(missing: list[tuple[Any, ...]]) -> None:
     import json
     from subprocess import DEVNULL, PIPE, Popen
 
@@ -131,6 +143,8 @@ def _from_elsewhere(name: str) -> bytes | None:
     for line in process.stdout:
         if line.strip() == name:
             break
+    else:
+        process.wait()
     return kept.read(name)
 
 
@@ -218,8 +232,6 @@ def _load(content: bytes) -> int:
     if kind == _OBJECT:
         return _link(content)
     return _place(Image.unpack(content))
-
-
 
 
 def _place(image: Image) -> int:

@@ -110,13 +110,20 @@ def say_finish(j: Any, finish: Finish, settled: ConvPlan, summaries: NDArray[Any
     j["summaries"] = address_of(summaries) if finish.summarise else 0
 
 
-# What stands there where nothing becomes of the sums but rounding and saturation.
-PLAIN = (0, 0, 0, 0, 0)
+def ending(finish: Finish, filters: int, *, straight: bool = True) -> tuple[int, ...]:
+    """Return what `source.store` is specialised for: whether the finish is plain, and if not, what.
 
-
-def ending(finish: Finish, filters: int) -> tuple[int, ...]:
-    """Return what `source.store` is specialised for, behind `plain`."""
+    Parameters
+    ----------
+    finish : Finish
+    filters : int
+    straight : bool
+        Whether sums lie side by side as results do.
+    """
+    if finish.plain and filters == 1 and straight:
+        return (1, 0, 0, 0, 0, 0)
     return (
+        0,
         _ACTIVATIONS.index(finish.activation),
         _COMBINES.index(finish.combine),
         _RANGES.index(finish.range),

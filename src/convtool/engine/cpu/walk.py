@@ -11,7 +11,6 @@ from convtool.engine.cpu.cutting import Kind, address_of, cut, kind_of, tap_offs
 from convtool.engine.cpu.job import JOB
 from convtool.engine.cpu.methods import Layout, Recipe
 from convtool.engine.cpu.piece import (
-    PLAIN,
     Piece,
     describe,
     ending,
@@ -67,13 +66,14 @@ def piece(
 ) -> Piece:
     """Lay out the walk over an image."""
     layout = recipe.layout
-    plain = finish.plain and layout.filters == 1 and layout.depth_pitch == layout.depth
+    side_by_side = layout.depth_pitch == layout.depth
+    end = ending(finish, layout.filters, straight=side_by_side)
     planned = _plan(
         settled,
         layout,
         kind_of(x),
         kind_of(out),
-        (1, *PLAIN) if plain else (0, *ending(finish, layout.filters)),
+        end,
         threads,
         STRIP_BYTES,
     )
@@ -84,7 +84,7 @@ def piece(
     if "line_length" in (recipe.record.dtype.names or ()):
         recipe.record["line_length"] = planned.line_length
     straight = recipe.record.copy()
-    if planned.straight and plain and finish.dtype == "float32":
+    if planned.straight and end[0] and finish.dtype == "float32":
         straight["pitch"] = out.shape[2] * out.shape[3]
         j["straight"] = address_of(straight)
     parts = summaries(planned.items if finish.summarise else 0)
@@ -103,9 +103,8 @@ def compile_ahead(settled: ConvPlan, finish: Finish, out: NDArray[Any]) -> None:
     """Have the units compiled that a walk needs beside the method's own, if they are not there."""
     if not settled.per_channel:
         return
-    plain = finish.plain and settled.filters == 1
-    end = (1, *PLAIN) if plain else (0, *ending(finish, settled.filters))
-    machine.compile_elsewhere([store_unit(kind_of(out), end), ("walk",)])
+    store = store_unit(kind_of(out), ending(finish, settled.filters))
+    machine.compile_elsewhere([store, ("walk",)])
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,7 @@
 """The threads that do the items of a job."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -41,24 +42,45 @@ def share(items: int, threads: int, work: Callable[[int, int], None]) -> None:
         return helping
 
     helpers = min(threads, items) - 1
-    _enlist(helpers)
-    for thread in range(1, helpers + 1):
-        _waiting.put(help_out(thread))
-    try:
-        take(0)
-    finally:
-        errors = [finished.get() for _ in range(helpers)]
-    for error in errors:
-        if error is not None:
-            raise error
+    with _enlisted(helpers):
+        for thread in range(1, helpers + 1):
+            _waiting.put(help_out(thread))
+        stopped: BaseException | None = None
+        try:
+            take(0)
+        except BaseException as error:
+            stopped = error
+            deque(following, maxlen=0)  # nobody begins another item
+        # Not even Ctrl-C may leave while helpers work in memory that is then given away.
+        while helpers:
+            try:
+                stopped = finished.get() or stopped
+                helpers -= 1
+            except KeyboardInterrupt as error:
+                stopped = error
+                deque(following, maxlen=0)
+    if stopped is not None:
+        raise stopped
 
 
-def _enlist(helpers: int) -> None:
+_wanted = 0
+
+
+@contextmanager
+def _enlisted(helpers: int) -> Iterator[None]:
+    """See to it that there are workers for this job beside those that other jobs have asked for."""
+    global _wanted
     with _lock:
-        while len(_workers) < helpers:
+        _wanted += helpers
+        while len(_workers) < _wanted:
             worker = Thread(target=_serve, name=f"convtool-{len(_workers)}", daemon=True)
             _workers.append(worker)
             worker.start()
+    try:
+        yield
+    finally:
+        with _lock:
+            _wanted -= helpers
 
 
 def _serve() -> None:

@@ -2,7 +2,8 @@
 
 Where every window lies between the left and the right end of the image, a row of pixels is
 itself the line. A tile of rows and vectors loads the pixels of the rows under it, converts them in
-registers, sums every tap, rounds, and stores. A few columns at both ends are left to NumPy.
+registers, sums every tap, rounds, and stores. At both ends it is a copy of the few columns there,
+with their border.
 """
 
 from typing import Any, NamedTuple
