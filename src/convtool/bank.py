@@ -3,6 +3,7 @@
 Only the standard library is imported until weights are asked for.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +78,8 @@ def inspect(path: Path) -> tuple[list[Problem], Kernel | None]:
 def files_of(texts: Sequence[str]) -> tuple[Path, ...]:
     """Return the files among what --kernel got, which no output may overwrite."""
     named = (Path(part) for text in texts for part in (text, text.rpartition(":")[0]) if part)
-    return tuple(path for path in named if path.is_file())
+    # os.path: a text that is too long for a name is none, and no error.
+    return tuple(path for path in named if os.path.isfile(path))
 
 
 def merge(bank: Sequence[Kernel]) -> Kernel:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from program import (
     Ended,
     album,
     assert_no_traceback,
+    command,
     contents,
+    environment,
     noise,
     pixels_of,
     program,
@@ -148,12 +151,13 @@ def test_an_interrupted_batch_says_how_far_it_came(here, undisturbed, outputs):
         wait_for_outputs(process, here / "out", len(there) + outputs)
         process.send_signal(signal.SIGINT)
         counts = interrupted(process)
-    assert set(counts) <= {"done", "skipped", "failed", "not begun"}
+    assert set(counts) <= {"done", "skipped", "failed", "not begun", "broken off"}
     assert counts["not begun"] > 0
     assert sum(counts.values()) == len(inputs)
     assert counts["failed"] == 1
     made = [name for name in looking_like_outputs(here / "out") if here / "out" / name not in there]
-    assert counts["done"] == len(made)
+    # On a busy machine what was begun may take longer than it is given, and be whole by then.
+    assert counts["done"] <= len(made) <= counts["done"] + counts["broken off"]
     for name in made:
         picture = Path(inputs[int(name.split(".")[0])])
         [whole] = [d for n, d in undisturbed.outputs.items() if n.startswith(f"{picture.stem}.")]
@@ -281,3 +285,24 @@ def test_no_half_file_is_left_where_the_disk_is_full(here):
     for name in small:
         assert pixels_of(f"out/{name}").shape[-3:] == (20, 20, 3)
     assert f"{len(small)} done, {len(large)} failed in" in ran.out
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_closed_streams_are_no_tracebacks(here, closed):
+    save("a.png", noise(9, 8))
+    words = " ".join(map(shlex.quote, command("apply", "-k", "identity", "a.png", "-o", "out.png")))
+    done = subprocess.run(
+        ["sh", "-c", f"{words} {closed}"], capture_output=True, env=environment(), timeout=60
+    )
+    assert done.returncode == 0
+    assert_no_traceback(done.stderr.decode())
+    assert pixels_of("out.png").shape == (9, 8)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [("--help",), ("kernels", "export", "sobel"), ("--version",)])
+def test_what_is_only_printed_onto_a_full_disk(here, arguments):
+    with open("/dev/full", "wb") as full:
+        ran = program(*arguments, stdout=full)
+    assert ran.code == 1
+    assert "cannot be written: No space left on device" in ran.err

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -348,3 +349,62 @@ def test_two_outputs_through_links_to_one_file(here):
     os.symlink("target.png", "out/b.png")
     # The links' target is not there yet: what they stand for is one path all the same.
     assert "two outputs would be written to" in refused("-o", "out/{stem}{ext}", "a.png", "b.png")
+
+
+def test_a_batch_named_by_hand_goes_on_where_it_stopped(here):
+    """What find or the shell names the second time are results of the first."""
+    for name in ("a.png", "b.png"):
+        save(name, noise(9, 8))
+    assert program("apply", *SHARPEN, "a.png").code == 0
+    names = sorted(str(path) for path in Path().glob("*.png"))
+    again = program("apply", *SHARPEN, *names)
+    assert again.code == 2
+    assert "the output a.kernel.png for a.png is the input a.kernel.png" in again.err
+    assert "--skip-existing passes over what an earlier run has written" in again.err
+    ran = program("apply", *SHARPEN, "--skip-existing", *names)
+    assert (ran.code, ran.errors) == (0, [])
+    assert "1 done, 1 skipped, 1 left out" in ran.out
+    assert sorted(contents(here)) == ["a.kernel.png", "a.png", "b.kernel.png", "b.png"]
+
+
+def test_results_in_a_folder_of_the_tree_are_left_out(here):
+    Path("tree").mkdir()
+    save("tree/a.png", noise(9, 8))
+    for said in ("1 done", "1 left out"):
+        ran = program("apply", *SHARPEN, "-r", "tree", "-o", "tree/out/")
+        assert (ran.code, ran.errors) == (0, [])
+        assert said in ran.out or "a.png" in ran.out
+    assert sorted(p.name for p in Path("tree").rglob("*.png")) == ["a.kernel.png", "a.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_pipes_by_name_are_read_once(here):
+    pixels = save("a.png", noise(9, 8))
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cp", "a.png", "pipe"]):
+        ran = program("apply", "-k", "identity", "pipe", "-o", "out.png")
+    assert (ran.code, ran.err) == (0, "")
+    assert (pixels_of("out.png") == pixels).all()
+    ran = program(
+        "apply", "-k", "identity", "/dev/stdin", "-o", "b.png", stdin=(here / "a.png").read_bytes()
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert (pixels_of("b.png") == pixels).all()
+
+
+def test_a_folder_that_is_a_file_and_one_without_its_slash(here):
+    for name in ("a.png", "b.png", "file"):
+        save(name if name != "file" else "file.png", noise(9, 8))
+    ran = program("apply", *SHARPEN, "a.png", "-o", "file.png/")
+    assert ran.code == 2
+    assert "-o file.png/ is meant as a folder, but file.png is a file" in ran.err
+    ran = program("apply", *SHARPEN, "a.png", "b.png", "-o", "new")
+    assert ran.code == 2
+    assert "or -o new/ for a folder" in ran.err
+
+
+def test_a_long_kernel_typed_in(here):
+    save("a.png", noise(20, 20))
+    taps = " ".join(["1.25"] * 225)
+    ran = program("apply", "-k", f"15x15: {taps}", "a.png", "-o", "out.png")
+    assert (ran.code, ran.errors) == (0, [])

@@ -194,7 +194,7 @@ def test_no_pyvips(works, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyvips", None)
     ran = run("doctor")
     assert ran.err == ""
-    assert "not without pyvips   pip install 'convtool[deep]'" in ran.out
+    assert "not without pyvips   pip install 'pyvips[binary]'" in ran.out
 
 
 def test_kernels_of_ones_own(works, monkeypatch, tmp_path):

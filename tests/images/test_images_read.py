@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import samples
 from PIL import Image, ImageCms
+from PIL.ExifTags import IFD
 from samples import DEEP, FILES, GREY, GREY16, RGB, RGB16, RGBA, chunk, npy, oriented, picture
 
 from convtool.errors import ImageError
-from convtool.images import opened, probe, read
+from convtool.images import exif, opened, probe, read
 from convtool.terms import Depth
 
 
@@ -381,7 +382,7 @@ def test_without_pyvips_nothing_is_degraded(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyvips", None)
     error = failure(DEEP[name])
     assert "is read by pyvips, which is not installed" in error.message
-    assert error.hint == "pip install 'convtool[deep]'"
+    assert error.hint == "pip install 'pyvips[binary]'"
     assert probe(DEEP[name]).shape[0] == 1  # the header needs no help
 
 
@@ -678,3 +679,30 @@ def test_a_header_cut_off_is_not_called_unknown():
 def test_postscript_is_not_run():
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
     assert failure(eps).message == "PostScript is a program, not a picture"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_preview_in_exif_is_not_carried(order):
+    """It would show what the picture was before it was filtered."""
+    preview = b"\xff\xd8 a preview \xff\xd9"
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    first = struct.pack(order + "HHHII", 1, 0x0112, 3, 1, 6 << (0 if order == "<" else 16))
+    second_at = 8 + len(first) + 4
+    entries = ((0x0201, second_at + 2 + 24 + 4), (0x0202, len(preview)))
+    second = struct.pack(order + "H", 2)
+    second += b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in entries)
+    block = mark + struct.pack(order + "I", 8) + first + struct.pack(order + "I", second_at)
+    block += second + bytes(4) + preview
+    found = Image.Exif()
+    found.load(b"Exif\0\0" + block)
+    assert found.get_ifd(IFD.IFD1)[0x0202] == len(preview)
+    clean = exif.without_thumbnail(block)
+    assert len(clean) == len(block)
+    assert b"preview" not in clean
+    assert exif.orientation(clean) == 6
+    found.load(b"Exif\0\0" + clean)
+    assert not found.get_ifd(IFD.IFD1)
+    for cut in range(len(block)):
+        exif.without_thumbnail(block[:cut])  # damaged, but no error
+    assert exif.without_thumbnail(None) is None
+    assert exif.without_thumbnail(clean) == clean

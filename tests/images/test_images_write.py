@@ -556,7 +556,7 @@ def test_what_libvips_writes_is_refused_early(no_pyvips, name, channels, depth, 
         encode(batch(channels, depth), format, PLAIN)
     for error in (early.value, late.value):
         assert error.message.startswith(f"{message}, which is not installed; Pillow alone")
-        assert error.hint.startswith("pip install 'convtool[deep]'")
+        assert error.hint.startswith("pip install 'pyvips[binary]'")
         assert hint in error.hint
 
 

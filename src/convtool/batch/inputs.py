@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,6 +57,8 @@ def expand(
             sources.extend(_walk(path))
         elif _PATTERN.search(name) and not os.path.lexists(name):
             sources.extend(_matching(name))
+        elif _is_stream(path):
+            sources.append(_received(name, path))
         else:
             sources.append(Source(name, path))
     if not sources:
@@ -84,6 +87,22 @@ def _matching(pattern: str) -> list[Source]:
     names = sorted(name for name in glob(pattern, recursive=True) if not os.path.isdir(name))
     found = [Source(name, Path(name), found=True) for name in names]
     return found or [Source(pattern, Path(pattern), problem="no file matches the pattern")]
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it can be read only once, like a pipe or ``<(…)``."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+def _received(name: str, path: Path) -> Source:
+    try:
+        return Source(name, path, data=path.read_bytes())
+    except OSError as error:
+        return Source(name, path, problem=f"it cannot be read: {error.strerror or error}")
 
 
 def _walk(folder: Path) -> Iterator[Source]:

@@ -68,7 +68,7 @@ class Source(NamedTuple):
         Why there is nothing to be read: a folder that could not be looked into, a pattern that
         matches nothing.
     data : bytes
-        What standard input held.
+        What standard input held, or a pipe.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Source(NamedTuple):
     @property
     def content(self) -> Path | bytes:
         """What the readers of `images` take."""
-        return self.data if self.path is None else self.path
+        return self.path if self.path is not None and not self.data else self.data
 
 
 class Target(NamedTuple):

@@ -138,14 +138,15 @@ def needs_header(request: Request, source: Source) -> bool:
 def without_own_outputs(
     request: Request, items: Sequence[Task | Failed | LeftOut]
 ) -> list[Task | Failed | LeftOut]:
-    """Leave out what --recursive found but the same command had written before, by default names.
+    """Leave out inputs that the same command had written before, under names that it gives itself.
 
     Otherwise a tree could not be filtered in place twice, nor go on where it stopped. Only an
-    output of another input is left out, and only where no -o was given: all else is an input
-    that must not be lost.
+    output of another input is left out, and only what was found in a folder or by a pattern; or
+    named, where --skip-existing sees to it that nothing is overwritten. All else is an input that
+    must not be lost.
     """
     _real_folder.cache_clear()  # what it knows may be of another working folder
-    if request.output is not None:
+    if request.output is not None and not is_folder(request.output):
         return list(items)
     written = {
         _identity(target.path): item.source
@@ -157,7 +158,8 @@ def without_own_outputs(
 
     def is_own(item: Task | Failed | LeftOut) -> bool:
         by = written.get(_identity(item.source.path)) if written and item.source.path else None
-        return item.source.found and by is not None and by != item.source
+        meant = item.source.found or request.skip_existing
+        return meant and by is not None and by != item.source
 
     return [LeftOut(item.source) if is_own(item) else item for item in items]
 
@@ -184,9 +186,12 @@ def check_paths(request: Request, items: Sequence[Task | Failed | LeftOut]) -> N
                 continue
             identity = _identity(target.path)
             if identity in kept:
+                again = "--skip-existing passes over what an earlier run has written, or "
                 raise UsageError(
-                    f"the output {target.path} is {kept[identity]}",
-                    "choose another name with -o, for example -o '{parent}/{stem}.{kernel}{ext}'",
+                    f"the output {target.path} is {kept[identity]}, where the result of "
+                    f"{item.source.name} would go",
+                    ("" if kept[identity].startswith("the kernel") else again)
+                    + "choose another name with -o, for example -o '{parent}/{stem}.{kernel}{ext}'",
                 )
             if identity in taken:
                 raise UsageError(

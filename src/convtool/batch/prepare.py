@@ -1,5 +1,6 @@
 """Before the work: the request checked, every output named, and none of them on a file to keep."""
 
+import os
 from collections.abc import Sequence
 
 from convtool import engine, images
@@ -120,4 +121,11 @@ def _check_output(request: Request, sources: Sequence[Source]) -> None:
             if named is not None:
                 images.format_of(named)
         except ImageError as error:
-            raise UsageError(error.message, error.hint) from None
+            hint = error.hint if named else f"{error.hint}, or -o {request.output}/ for a folder"
+            raise UsageError(error.message, hint) from None
+    folder = (request.output or "").rstrip("/" + os.sep)
+    if folder != request.output and os.path.lexists(folder) and not os.path.isdir(folder):
+        raise UsageError(
+            f"-o {request.output} is meant as a folder, but {folder} is a file",
+            "choose another folder, or leave the slash out for a file",
+        )

@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print, exit status. No arithmetic here."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -142,9 +143,9 @@ def main(arguments: Sequence[str]) -> int:
         The exit status: 0 all done; 1 some inputs failed; 2 the command line is wrong;
         130 interrupted.
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the shell: what would be said is not heard
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the shell: nothing is there, or nobody listens
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show an arrow gets a question mark, not a traceback.
         if hasattr(stream, "reconfigure"):
@@ -159,11 +160,21 @@ def main(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except ConvtoolError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            typer.echo(f"\nhint: {error.hint}", err=True)
-        return error.status
+        return _told(error)
+    except OSError as error:
+        # Of files it is known which; without a name it is standard output that is full.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename:
+            raise
+        return _told(ConvtoolError(f"standard output cannot be written: {error.strerror}"), 1)
     return 0
+
+
+def _told(error: ConvtoolError, status: int | None = None) -> int:
+    """Say what is wrong, and return the exit status."""
+    typer.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        typer.echo(f"\nhint: {error.hint}", err=True)
+    return error.status if status is None else status
 
 
 def entry() -> None:

@@ -206,7 +206,7 @@ def apply(
             metavar="1-100",
             min=1,
             max=100,
-            help="Of JPEG and lossy WebP.",
+            help="Of JPEG, and of WebP, which is lossless if none is given.",
             rich_help_panel=OUTPUT,
             show_default="the input's own for JPEG, else 92",
         ),

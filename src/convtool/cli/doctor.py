@@ -14,7 +14,7 @@ Versions, processor, engines, the cache of compiled code, the formats of images,
 your own kernels, and what of the environment matters. The cpu engine is tried on
 a small image. What should be mended is a warning with a way out.
 
-The cpu engine compiles itself for a processor: about a second when a kind of
+The cpu engine compiles itself for a processor: a few seconds when a kind of
 kernel is first used, never again. --warm does so for all presets ahead of time,
 which takes a minute or less and may be interrupted.
 """

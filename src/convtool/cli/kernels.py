@@ -81,8 +81,8 @@ Files:
 CHECK_ABOUT = """Say what is wrong with kernel files, by line.
 
 Every problem of a file is found, not only the first. A .toml says taps, or a
-column and a row, or a formula; its keys are in the README, and the presets are
-examples ('convtool kernels export sobel').
+column and a row, or a formula; the presets are examples of all that it may say
+('convtool kernels export sobel').
 """
 
 CHECK_NOTES = f"""\

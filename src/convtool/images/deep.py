@@ -12,7 +12,7 @@ from convtool.images.picture import Header, depth_of
 from convtool.terms import Depth
 
 CLASSIC_TIFF = 2**32 - 2**24  # bytes of pixels; what is larger needs offsets of 64 bits
-INSTALL = "pip install 'convtool[deep]'"
+INSTALL = "pip install 'pyvips[binary]'"
 
 _DTYPES = {Depth.EIGHT: np.uint8, Depth.SIXTEEN: np.uint16, Depth.FLOAT: np.float32}
 _FAST = 2  # zlib's level

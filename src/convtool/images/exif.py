@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PREFIX = b"Exif\0\0"
+_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 
 # Tags of a TIFF file that describe the picture. All others (strips, tiles, bits, compression, …)
 # describe that one file and would be lies in another.
@@ -62,6 +63,36 @@ def upright(block: bytes | None) -> bytes | None:
         return block
     patched = bytearray(block)
     struct.pack_into(slot[0] + "H", patched, slot[1], 1)
+    return bytes(patched)
+
+
+def without_thumbnail(block: bytes | None) -> bytes | None:
+    """Return the block without its preview of the picture, and every other byte where it was.
+
+    The preview shows what the picture was before it was filtered, which may be what somebody
+    wanted to hide. Its bytes become zeros, and the directory that tells of it is unhooked.
+    """
+    if block is None or (order := _ORDERS.get(block[:4])) is None:
+        return block
+    patched = bytearray(block)
+    try:
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, start)
+        hook = start + 2 + 12 * count
+        (second,) = struct.unpack_from(order + "I", block, hook)
+        if not second:
+            return block
+        struct.pack_into(order + "I", patched, hook, 0)
+        (count,) = struct.unpack_from(order + "H", block, second)
+        told = {}
+        for at in range(second + 2, second + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHII", block, at)
+            told[tag] = value
+        at, size = told.get(Base.JpegIFOffset, 0), told.get(Base.JpegIFByteCount, 0)
+        if at and at + size <= len(patched):
+            patched[at : at + size] = bytes(size)
+    except struct.error:
+        pass  # damaged behind what was unhooked
     return bytes(patched)
 
 
@@ -140,7 +171,7 @@ def for_jpeg(block: bytes) -> bytes:
 
 def _slot(block: bytes) -> tuple[str, int] | None:
     """Return the byte order and the place of the orientation in the first directory."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    order = _ORDERS.get(block[:4])
     if order is None:
         return None
     try:

@@ -131,9 +131,12 @@ def survey(fp: BinaryIO, max_pixels: int) -> Survey:
     if target == "I;16" and alpha:
         channels = 2
 
+    block = exif.without_thumbnail(block)
     turn = exif.orientation(block)
     height, width = exif.turned_shape(image.height, image.width, turn)
     limit(len(indices), height, width, max_pixels)
+    if image.info.get("xmp"):
+        notes += ("its XMP is not carried over",)
     header = Header((len(indices), height, width, channels), alpha, depth, kind)
     loop = image.info.get("loop") if len(indices) > 1 else None
     metadata = Metadata(

@@ -79,7 +79,7 @@ def _deep(deep: str) -> list[tuple[str, str]]:
     what = "16-bit and float colour: "
     if deep:
         return [(what, ""), (deep, GOOD)]
-    return [(what, ""), ("not without pyvips", WARN), ("   pip install 'convtool[deep]'", DIM)]
+    return [(what, ""), ("not without pyvips", WARN), ("   pip install 'pyvips[binary]'", DIM)]
 
 
 def _environment(facts: Facts) -> list[tuple[str, str]]:

@@ -186,7 +186,7 @@ def _flat_machine() -> bool:
 
 @cache
 def _announce() -> None:
-    logger.info("compiling for this machine, once: about a second")
+    logger.info("compiling for this machine, once: a few seconds")
 
 
 def _compile(module: str, constants: Constants) -> bytes:
