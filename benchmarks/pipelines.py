@@ -46,12 +46,17 @@ from concurrent.futures import ThreadPoolExecutor
 from os.path import basename, join
 from PIL import Image
 
-threads, quality, folder, *names = sys.argv[1:]
-options = {"quality": "keep"} if quality == "keep" else {}
+threads, what, folder, *names = sys.argv[1:]
+options = {} if what == "default" else {"quality": "keep"}
+result = None
+if what not in ("default", "keep"):  # a result of convtool, which is written for every photograph
+    result = Image.open(what)
+    result.load()
 
 def copy(name):
     with Image.open(name) as image:
-        image.save(join(folder, basename(name)), **options)
+        image.load()
+        (result or image).save(join(folder, basename(name)), **options)
 
 with ThreadPoolExecutor(int(threads)) as pool:
     list(pool.map(copy, names))
@@ -328,10 +333,15 @@ def contenders(
         found.append(Contender("`mogrify`", "mogrify", few, line))
     if programs.pyvips:
         found.append(fastest_pyvips(folder, programs, files, few))
-    for quality in ("default", "keep"):
-        line = [sys.executable, "-c", PILLOW, str(CORES), quality, "pillow-" + quality, *files]
-        name = f"Pillow alone, quality {quality}" + ", the floor" * (quality == "keep")
-        found.append(Contender(name, f"pillow-{quality}", files, line))
+    result = str(Path("convtool") / Path(files[0]).name)
+    for what, name in (
+        ("default", "Pillow alone, quality default"),
+        (result, "Pillow alone, reading these and writing convtool's results"),
+        ("keep", "Pillow alone, quality keep, the floor"),
+    ):
+        outputs = "pillow-" + ("results" if what == result else what)
+        line = [sys.executable, "-c", PILLOW, str(CORES), what, outputs, *files]
+        found.append(Contender(name, outputs, files, line))
     for one in found:
         (folder / one.outputs).mkdir(exist_ok=True)
     return found

@@ -25,6 +25,10 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "python -c pass": [sys.executable, "-c", "pass"],
         "import numpy": [sys.executable, "-c", "import numpy"],
         "import typer": [sys.executable, "-c", "import typer"],
+        "import PIL.Image": [sys.executable, "-c", "import PIL.Image"],
+        "import numpy, typer, PIL.Image, no exit": [
+            *(sys.executable, "-c", "import numpy, typer, PIL.Image, os; os._exit(0)")
+        ],
         "--version": [*convtool, "--version"],
         "--help": [*convtool, "--help"],
         "apply --help": [*convtool, "apply", "--help"],
@@ -34,6 +38,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "shape 28x28x1 -k sobel --json": [*convtool, "shape", "28x28x1", "-k", "sobel", "--json"],
         "shape camera.png -k 3x3": [*convtool, "shape", camera, "-k", "3x3"],
         "apply -k sobel camera.png (512x512)": [*convtool, *apply, "-k", "sobel", camera],
+        "the same with --engine cpu": [*convtool, *apply, "-k", "sobel", "--engine", "cpu", camera],
     }
 
 
@@ -51,10 +56,10 @@ def main() -> None:
                 if number:  # the first round fills caches
                     times[name].append(perf_counter() - started)
     bare = statistics.median(times["python -c pass"])
-    print(f"{'':38} {'median':>8} {'least':>8}  starts")
+    print(f"{'':40} {'median':>8} {'least':>8}  starts")
     for name, taken in times.items():
         middle = statistics.median(taken)
-        print(f"{name:38} {middle * 1e3:5.0f} ms {min(taken) * 1e3:5.0f} ms {middle / bare:6.1f}")
+        print(f"{name:40} {middle * 1e3:5.0f} ms {min(taken) * 1e3:5.0f} ms {middle / bare:6.1f}")
 
 
 if __name__ == "__main__":

@@ -292,7 +292,7 @@ def apply(
             min=1,
             help="How many images at a time; fewer where memory is short.",
             rich_help_panel=RUN,
-            show_default="all cores",
+            show_default="cores + 2",
         ),
     ] = None,
     threads: Annotated[
