@@ -8,6 +8,9 @@ from convtool.cli import help, options
 from convtool.errors import UsageError
 from convtool.terms import MAX_PIXELS
 
+# What a shell says of a program whose reader went away: 128 + SIGPIPE.
+PIPE_CLOSED = 141
+
 RESPONSES, OUTPUT, INPUTS, RUN = "Responses", "Output", "Inputs", "Run and report"
 
 SYNOPSIS = "-k KERNEL [OPTIONS]"
@@ -72,6 +75,7 @@ Exit status:
   1    some inputs failed, the others are done
   2    the command line is wrong, and nothing was done
   130  interrupted; what is written is whole
+  141  who read the report or the image has gone away; likewise
 
 Environment:
 {help.COLOUR}{help.OWN_KERNELS}{help.CACHE}
@@ -402,4 +406,8 @@ def apply(
         if dry_run
         else batch.run(request, prepared, fail_fast=fail_fast, jobs=jobs)
     )
-    raise typer.Exit(report.follow(work))
+    try:
+        status = report.follow(work)
+    except BrokenPipeError:
+        status = PIPE_CLOSED
+    raise typer.Exit(status)
