@@ -74,3 +74,45 @@ def pads(size, k, s, d, padding):
         small = total // 2
         return (small, total - small) if padding == "same" else (total - small, small)
     return padding
+
+
+def conv2d_transpose(
+    x, w, *, stride, pads, dilation, groups, size, border="zero", value=0.0, taps=None
+):
+    """Give every output what each pixel sends it; x (N, H, W, C), w HWOI, in float64.
+
+    Output t gets pixel j through tap a where t + before = j·s + a·d, and no other: all j and a are
+    tried. `taps` collects how many taps reach each output, those from beyond the image too.
+    """
+    n_, h_, w_, _ = x.shape
+    kh, kw, outputs, channels = w.shape
+    inputs = channels // groups
+    y = np.zeros((n_, *size, outputs * groups))
+    reach = [range(-30, h_ + 30), range(-30, w_ + 30)]
+    pairs = [
+        {
+            t: [
+                (j, a)
+                for j in reach[axis]
+                for a in range((kh, kw)[axis])
+                if t + pads[axis][0] == j * stride[axis] + a * dilation[axis]
+            ]
+            for t in range(size[axis])
+        }
+        for axis in (0, 1)
+    ]
+    for i in range(size[0]):
+        for j in range(size[1]):
+            if taps is not None:
+                taps[i, j] = len(pairs[0][i]) * len(pairs[1][j])
+            for u, a in pairs[0][i]:
+                for v, b in pairs[1][j]:
+                    row, column = border_index(u, h_, border), border_index(v, w_, border)
+                    for o in range(outputs * groups):
+                        group, within = divmod(o, outputs)
+                        mine = slice(group * inputs, (group + 1) * inputs)
+                        if row is None or column is None:
+                            y[:, i, j, o] += value * w[a, b, within, mine].sum()
+                        else:
+                            y[:, i, j, o] += x[:, row, column, mine] @ w[a, b, within, mine]
+    return y

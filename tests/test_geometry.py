@@ -356,10 +356,13 @@ def test_transposed_sizes_that_cannot_be_name_the_legal_range():
         "the height cannot become 7: from 2, kernel 3, stride 2, dilation 1 and padding valid "
         "lead to 5 to 6"
     )
-    assert hint == "only for an output of 5 to 6 does the convolution come back to 2"
+    assert hint == (
+        "what fits: an output of 6 (output_padding 1); an input of 3, which leads to 7 to 8; "
+        "a stride of 3"
+    )
     message, hint = transposed(padding="valid", output_padding=2)
     assert "2 makes the height 7; legal are 5 to 6" in message
-    assert hint == "output_padding 0 or 1"
+    assert hint == "what fits: output_padding 0 to 1; an input of 3, which leads to 7 to 8"
     message, _ = transposed(padding="valid", output_padding=1, output_shape=5)
     assert message.startswith("output_shape and output_padding disagree on the height: 5, and 5 +")
     message, _ = transposed(padding=9)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from convtool.version import __version__
 
 if TYPE_CHECKING:
-    from convtool.engine import conv2d
+    from convtool.engine import conv2d, conv2d_transpose
+    from convtool.engine.gradients import conv2d_input_gradient, conv2d_kernel_gradient
     from convtool.errors import ConvtoolError
     from convtool.geometry import ConvPlan, ConvSpec, plan
     from convtool.kernels import Kernel
@@ -21,12 +22,18 @@ __all__ = [
     "Kernel",
     "__version__",
     "conv2d",
+    "conv2d_input_gradient",
+    "conv2d_kernel_gradient",
+    "conv2d_transpose",
     "load_kernel",
     "plan",
 ]
 
 _PLACES = {
     "conv2d": ("convtool.engine", "conv2d"),
+    "conv2d_input_gradient": ("convtool.engine.gradients", "conv2d_input_gradient"),
+    "conv2d_kernel_gradient": ("convtool.engine.gradients", "conv2d_kernel_gradient"),
+    "conv2d_transpose": ("convtool.engine", "conv2d_transpose"),
     "ConvtoolError": ("convtool.errors", "ConvtoolError"),
     "ConvPlan": ("convtool.geometry", "ConvPlan"),
     "ConvSpec": ("convtool.geometry", "ConvSpec"),

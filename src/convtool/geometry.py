@@ -14,7 +14,8 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from math import ceil
+from functools import cache
+from math import ceil, gcd
 from typing import NamedTuple, SupportsIndex, TypeVar
 
 from convtool.errors import GeometryError, UsageError, did_you_mean
@@ -580,12 +581,7 @@ def transposed_axis(
         raise GeometryError(f"conv2d_transpose needs at least 1 pixel, but the {axis} is {o}")
     legal = transposed_sizes(o, k, s, d, padding)
     if not legal:
-        raise GeometryError(
-            f"the padding takes away the whole {axis}: ({o} - 1)·{s} + {effective_kernel(k, d)} "
-            f"minus the padding leaves at most {legal.stop - 1} pixels",
-            "use less padding",
-        )
-    span = f"{legal[0]}" if len(legal) == 1 else f"{legal[0]} to {legal[-1]}"
+        raise _no_pixel_left(o, k, s, d, padding, axis)
     least = legal.stop - s
     same = padding in (PaddingMode.SAME, PaddingMode.SAME_LOWER)
     i = legal.stop - 1 if same else least
@@ -594,8 +590,11 @@ def transposed_axis(
         if i not in legal:
             raise GeometryError(
                 f"output_padding must be below the stride {s} and leave at least 1 pixel, but "
-                f"{output_padding} makes the {axis} {i}; legal are {span}",
-                f"output_padding {_either(_ends(legal, least))}",
+                f"{output_padding} makes the {axis} {i}; legal are {_span(legal)}",
+                _transposed_ways(
+                    [f"output_padding {_span(range(legal[0] - least, s))}"],
+                    _input_for(i, k, s, d, padding),
+                ),
             )
         if size is not None and size != i:
             raise GeometryError(
@@ -605,22 +604,153 @@ def transposed_axis(
             )
     i = i if size is None else size
     if i not in legal:
-        raise GeometryError(
-            f"the {axis} cannot become {i}: from {o}, kernel {k}, stride {s}, dilation {d} and "
-            f"padding {_padding_text(padding)} lead to {span}",
-            f"only for an output of {span} does the convolution come back to {o}",
-        )
+        raise _not_legal(i, o, k, s, d, padding, axis)
     if isinstance(padding, PaddingMode):
         return forward_axis(i, k, s, d, padding, axis)
     return Axis(i, k, s, d, *padding, o)
 
 
-def _ends(legal: range, least: int) -> list[int]:
-    return sorted({legal[0] - least, legal[-1] - least})
+def _no_pixel_left(
+    o: int, k: int, s: int, d: int, padding: AxisPadding, axis: str
+) -> GeometryError:
+    k_eff = effective_kernel(k, d)
+    before, after = (k_eff - 1, k_eff - 1) if isinstance(padding, PaddingMode) else padding
+    most = o * s + k_eff - 1
+    return GeometryError(
+        f"the padding takes away the whole {axis}: ({o} - 1)·{s} + {k_eff} - {before} - {after} "
+        f"leaves at most {most - before - after} pixels",
+        _transposed_ways(
+            [f"padding of at most {most - 1} in all"],
+            f"an input of at least {ceil((before + after - k_eff + 2) / s)}",
+        ),
+    )
+
+
+def _not_legal(
+    i: int, o: int, k: int, s: int, d: int, padding: AxisPadding, axis: str
+) -> GeometryError:
+    """Say which sizes are legal, and what would have to change for `i` to be one of them."""
+    legal = transposed_sizes(o, k, s, d, padding)
+    nearest = min(max(i, legal[0]), legal[-1])
+    ways = [f"an output of {nearest} (output_padding {nearest - (legal.stop - s)})"]
+    giver = _input_for(i, k, s, d, padding)
+    by = _padding_text(padding)
+    nothing = "" if giver or i < 1 else f"no input at all leads to {i} with padding {by}; "
+    strides = _near(s, lambda n: i if i in transposed_sizes(o, k, n, d, padding) else None)
+    # A stride that is far off is another layer.
+    stride = _either([n for n in strides if int(n) <= 2 * s])
+    return GeometryError(
+        f"the {axis} cannot become {i}: from {o}, kernel {k}, stride {s}, dilation {d} and "
+        f"padding {by} lead to {_span(legal)}",
+        nothing + _transposed_ways(ways, giver, stride and f"a stride of {stride}"),
+    )
+
+
+def _input_for(i: int, k: int, s: int, d: int, padding: AxisPadding) -> str:
+    """Name the input that can become `i`: what the convolution makes of `i`, if anything."""
+    if i < 1:
+        return ""
+    try:
+        o = forward_axis(i, k, s, d, padding).o
+    except GeometryError:
+        return ""
+    return f"an input of {o}, which leads to {_span(transposed_sizes(o, k, s, d, padding))}"
+
+
+def _transposed_ways(ways: Sequence[str], *more: str) -> str:
+    return "what fits: " + "; ".join([*ways, *filter(None, more)])
+
+
+def _span(sizes: range) -> str:
+    return f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
 
 
 def _padding_text(padding: AxisPadding) -> str:
     return padding if isinstance(padding, PaddingMode) else f"{padding[0]} + {padding[1]}"
+
+
+class Phase(NamedTuple):
+    """The outputs of a conv2d_transpose that the same taps reach: every s-th along one axis.
+
+    Output ``first + u*s`` is a convolution of stride 1, without a product with an inserted zero::
+
+        stride 2, kernel a b c d        output  0   1   2   3   4   5
+                                        taps   b,d a,c b,d a,c b,d a,c
+
+    Parameters
+    ----------
+    first : int
+        The first of these outputs.
+    taps : range
+        Of the kernel, in the order in which a window over the input meets them; none where the
+        stride exceeds the kernel.
+    reads : range
+        The lines of the input that take part.
+    axis : Axis
+        Of the convolution over these lines; one tap that reads padding alone where there is none.
+    """
+
+    first: int
+    taps: range
+    reads: range
+    axis: Axis
+
+
+@cache
+def phases(transposed: Axis) -> tuple[Phase, ...]:
+    """Take a transposed axis apart into convolutions of stride 1, one for each residue.
+
+    Input j reaches output t through tap a where ``t + before = j*s + a*d``. For the outputs of one
+    residue modulo s these are every ``s / gcd(s, d)``-th tap, or none, and neighbouring ones of
+    them read inputs ``d / gcd(s, d)`` apart.
+
+    Parameters
+    ----------
+    transposed : Axis
+        Of a conv2d_transpose: `i` is the size of its output, `o` that of its input.
+
+    Source: Dumoulin & Visin, section 4; Odena, Dumoulin & Olah, "Deconvolution and checkerboard
+    artifacts", Distill 2016.
+    """
+    return tuple(_phase(transposed, first) for first in range(min(transposed.s, transposed.i)))
+
+
+def _phase(axis: Axis, first: int) -> Phase:
+    s, d = axis.s, axis.d
+    common = gcd(s, d)
+    step = s // common
+    outputs = len(range(first, axis.i, s))
+    place = first + axis.before
+    least = next((a for a in range(min(step, axis.k)) if (place - a * d) % s == 0), axis.k)
+    count = len(range(least, axis.k, step))
+    if not count:
+        return Phase(first, range(0), range(0), Axis(0, 1, 1, 1, outputs, 0, outputs))
+    taps = range(least + (count - 1) * step, least - 1, -step)
+    dilation = d // common
+    start = (place - taps[0] * d) // s  # which input the first tap of the first window reads
+    stop = start + outputs + (count - 1) * dilation
+    reads = range(min(max(start, 0), axis.o), max(min(stop, axis.o), 0))
+    if not reads:
+        reads = range(0)
+        before, after = stop - start, 0
+    else:
+        before, after = reads[0] - start, stop - reads[-1] - 1
+    return Phase(first, taps, reads, Axis(len(reads), count, 1, dilation, before, after, outputs))
+
+
+def beyond(transposed: Axis) -> Pair:
+    """Count the lines before and after the input of a transposed axis that taps would read."""
+    last = transposed.before + transposed.i - 1
+    first = -((transposed.window - 1 - transposed.before) // transposed.s)
+    return max(-first, 0), max(last // transposed.s - transposed.o + 1, 0)
+
+
+def overlaps(transposed: Axis) -> tuple[int, ...]:
+    """Count the taps that reach each output of a transposed axis, over one period of the stride.
+
+    The counts are those of outputs far from the ends; the first belongs to output 0.
+    """
+    return tuple(len(phase.taps) for phase in phases(transposed))
 
 
 # Both axes, channels and groups
@@ -897,6 +1027,9 @@ def _wanted_kernel(spec: ConvSpec, kernel_shape: Sequence[int], c: int) -> str:
 def _notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
     """Say what is easily overlooked: the odd pixel, what the stride drops, what it steps over."""
     axes = tuple(zip((rows, cols), LINES, (("top", "bottom"), ("left", "right")), strict=True))
+    if spec.op is Op.CONV2D_TRANSPOSE:
+        yield from _overlap_notes(spec, rows, cols)
+        return
     if spec.padding.mode in (PaddingMode.SAME, PaddingMode.SAME_LOWER):
         odd = [
             f"the odd {line} is at the {sides[axis.after > axis.before]}"
@@ -924,6 +1057,40 @@ def _notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
                 f"{axis.s - axis.window} of every {axis.s} {line}s are never read",
                 f"a stride of at most {axis.window} reads all",
             )
+
+
+def _overlap_notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
+    """Say where the windows of a transposed convolution overlap unevenly, or leave gaps."""
+    gaps = [
+        (f"{overlaps(axis).count(0)} of every {axis.s} {line}s", axis)
+        for axis, line in zip((rows, cols), LINES, strict=True)
+        if 0 in overlaps(axis)
+    ]
+    if gaps:
+        least = " and ".join(dict.fromkeys(str(axis.s) for _, axis in gaps))
+        yield Note(
+            "unreached",
+            f"{' and '.join(text for text, _ in gaps)} of the output are reached by no tap: the "
+            "kernel leaves gaps at this stride and dilation",
+            f"a kernel of {least} or more without dilation reaches all",
+        )
+    uneven = [axis for axis in (rows, cols) if len(set(overlaps(axis))) > 1]
+    if uneven and not gaps:
+        down, across = sorted(set(overlaps(rows))), sorted(set(overlaps(cols)))
+        counts = sorted({a * b for a in down for b in across})
+        fitting = " and ".join(dict.fromkeys(str(_even_kernel(axis)) for axis in uneven))
+        yield Note(
+            "uneven-overlap",
+            f"windows overlap unevenly: outputs get {_either(counts)} taps, in a pattern of "
+            f"{spec.stride[0]}x{spec.stride[1]} that can show as a checkerboard",
+            f"a kernel of {fitting} overlaps evenly",
+        )
+
+
+def _even_kernel(axis: Axis) -> int:
+    """Return the next larger kernel whose taps are spread evenly over the residues."""
+    period = axis.s // gcd(axis.s, axis.d)
+    return ceil(axis.k / period) * period
 
 
 def _counts(lines: Sequence[tuple[int, str]], of: str = "") -> str:

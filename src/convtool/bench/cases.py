@@ -10,9 +10,19 @@ from numpy.typing import NDArray
 
 from convtool.errors import UsageError, did_you_mean
 from convtool.geometry import Border, ConvPlan, ConvSpec, Shape, plan, size_text
+from convtool.terms import Op
 
 # In the order in which they are run and shown.
-GROUPS = ("small", "full-rank", "gaussian", "box", "stride", "dilation", "network")
+GROUPS = (
+    "small",
+    "full-rank",
+    "gaussian",
+    "box",
+    "stride",
+    "dilation",
+    "network",
+    "transposed",
+)
 
 DTYPES = ("uint8", "float32")
 
@@ -123,6 +133,7 @@ class Case:
     groups : int
     border : str
         ``reflect`` for images, which every library knows; ``zero`` in networks.
+    op : Op
     """
 
     group: str
@@ -134,6 +145,7 @@ class Case:
     dilation: int = 1
     groups: int = 1
     border: str = "reflect"
+    op: Op = Op.CONV2D
 
     # As TensorFlow's SAME, everywhere.
     padding = "same"
@@ -146,6 +158,7 @@ class Case:
     def plan(self) -> ConvPlan:
         """Settle the sizes and pads."""
         spec = ConvSpec.of(
+            self.op,
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
@@ -240,8 +253,8 @@ def standard(groups: Iterable[str], kinds: Sequence[Image]) -> list[Case]:
     wanted = {_known(group, GROUPS, "--group") for group in groups}
     found: list[Case] = []
     for group in GROUPS:
-        if group in wanted and group == "network":
-            found += _layers() if any(kind.dtype == "float32" for kind in kinds) else []
+        if group in wanted and group in _LAYERS:
+            found += _LAYERS[group]() if any(kind.dtype == "float32" for kind in kinds) else []
         elif group in wanted:
             found += _filters(group, kinds)
     return found
@@ -294,6 +307,31 @@ def _layers() -> Iterator[Case]:
             groups=groups,
             border="zero",
         )
+
+
+def _transposed() -> Iterator[Case]:
+    """Yield layers that enlarge, across channels and each channel by itself."""
+    for shape, kernel in (
+        ((1, 64, 64, 64), (3, 3, 32, 64)),
+        ((1, 64, 64, 64), (4, 4, 32, 64)),
+        ((8, 64, 64, 64), (4, 4, 32, 64)),
+        ((1, 2048, 2048, 3), (3, 3)),
+        ((1, 2048, 2048, 3), (4, 4)),
+    ):
+        size = size_text(shape[:3] if shape[0] > 1 else shape[1:3])
+        yield Case(
+            "transposed",
+            f"{size_text(kernel)} stride 2, {size}",
+            shape,
+            "float32",
+            Taps("random", kernel),
+            2,
+            border="zero",
+            op=Op.CONV2D_TRANSPOSE,
+        )
+
+
+_LAYERS = {"network": _layers, "transposed": _transposed}
 
 
 def full_rank(k: int, kind: Image) -> Case:

@@ -25,6 +25,7 @@ import numpy as np
 
 from convtool.engine.cores import cores
 from convtool.geometry import ConvPlan
+from convtool.terms import Op
 
 # How long to try for, in seconds, and how often at least.
 TRY_FOR = 0.1
@@ -128,6 +129,8 @@ def bytes_moved(settled: ConvPlan, itemsize: int) -> int:
     """
     n, h, w, c = settled.input_shape
     rows = min(h, settled.rows.o * min(settled.rows.window, settled.rows.s))
+    if settled.op is Op.CONV2D_TRANSPOSE:
+        rows = h
     return itemsize * (n * rows * w * c + prod(settled.output_shape))
 
 

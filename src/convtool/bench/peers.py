@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from convtool.bench.cases import Case
 from convtool.errors import UsageError, did_you_mean
 from convtool.geometry import ConvPlan
+from convtool.terms import Op
 
 # From this size on a kernel is worth an FFT of the image to the libraries that offer one.
 FFT_FROM = 11
 
 # Where a layer of a network is a way to filter images, or is the case itself.
-TORCH_GROUPS = ("small", "stride", "dilation", "network")
+TORCH_GROUPS = ("small", "stride", "dilation", "network", "transposed")
 
 # Multiply-adds in a second, measured on two cores at 2.5 GHz: by which ways that would take longer
 # than there is patience for are left out.
@@ -159,6 +160,8 @@ class Peer:
         Imports the library; returns its version.
     ways : callable
         The ways in which it can do a task: none for most.
+    transposes : bool
+        Whether it has a transposed convolution.
     """
 
     name: str
@@ -166,6 +169,7 @@ class Peer:
     package: str
     version: Callable[[], str]
     ways: Callable[[Task], Iterator[Way]]
+    transposes: bool = False
 
 
 def _opencv(task: Task) -> Iterator[Way]:
@@ -352,6 +356,9 @@ def _torch(task: Task) -> Iterator[Way]:
         return
     torch = import_module("torch")
     torch.set_num_threads(task.threads)
+    if case.op is Op.CONV2D_TRANSPOSE:
+        yield from _torch_transposed(torch, task)
+        return
     channels = task.images.shape[3]
     weights, groups = task.weights, case.groups
     if case.per_channel:
@@ -383,6 +390,43 @@ def _torch(task: Task) -> Iterator[Way]:
         yield Way(f"PyTorch {name}", call, lambda y: y.permute(0, 2, 3, 1).numpy())
 
 
+def _torch_transposed(torch: Any, task: Task) -> Iterator[Way]:
+    """conv_transpose2d in both layouts, which writes the very size that is wanted.
+
+    Its padding takes as much away on one side as on the other: where the case wants less at the
+    end, output_padding adds it, and what is too much is cut off, as a view.
+    """
+    case, settled = task.case, task.settled
+    channels, axes = task.images.shape[3], (settled.rows, settled.cols)
+    weights, groups = task.weights, case.groups
+    if case.per_channel:
+        weights, groups = np.repeat(weights[:, :, None, None], channels, 3), channels
+    plain = [(axis.o - 1) * axis.s - 2 * axis.before + axis.window for axis in axes]
+    options = {
+        "stride": case.stride,
+        "dilation": case.dilation,
+        "groups": groups,
+        "padding": tuple(axis.before for axis in axes),
+        "output_padding": tuple(
+            max(axis.i - size, 0) for axis, size in zip(axes, plain, strict=True)
+        ),
+    }
+    x = torch.from_numpy(task.images).permute(0, 3, 1, 2)
+    w = torch.from_numpy(np.ascontiguousarray(weights)).permute(3, 2, 0, 1)
+    for name, layout in (
+        ("NCHW", torch.contiguous_format),
+        ("channels_last", torch.channels_last),
+    ):
+        inputs = [array.contiguous(memory_format=layout) for array in (x, w)]
+
+        def call(inputs: list[Any] = inputs) -> Any:
+            with torch.inference_mode():
+                y = torch.nn.functional.conv_transpose2d(*inputs, **options)
+                return y[:, :, : settled.rows.i, : settled.cols.i]
+
+        yield Way(f"PyTorch {name}", call, lambda y: y.permute(0, 2, 3, 1).numpy())
+
+
 def _attribute(module: str) -> Callable[[], str]:
     return lambda: str(import_module(module).__version__)
 
@@ -397,7 +441,7 @@ PEERS = (
     Peer("libvips", "libvips", "pyvips[binary]", _vips_version, _libvips),
     Peer("scipy", "SciPy", "scipy", _attribute("scipy"), _scipy),
     Peer("pillow", "Pillow", "pillow", _attribute("PIL"), _pillow),
-    Peer("torch", "PyTorch", "torch", _attribute("torch"), _torch),
+    Peer("torch", "PyTorch", "torch", _attribute("torch"), _torch, transposes=True),
 )
 
 

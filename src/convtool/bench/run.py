@@ -27,7 +27,7 @@ from convtool.bench.peers import Peer, Task, Way
 from convtool.engine import Choice, Finish, choose, convolve, finished
 from convtool.errors import ConvtoolError
 from convtool.geometry import ConvPlan
-from convtool.terms import EngineName, MethodName, RangeMode
+from convtool.terms import EngineName, MethodName, Op, RangeMode
 
 # Some libraries' threads spin for a while when they have done their work, in wait for more.
 SETTLE = 0.004
@@ -293,7 +293,8 @@ def our_way(task: Task, method: MethodName) -> tuple[Choice, Callable[[], NDArra
 
 def ways_of(task: Task, peers: Iterable[Peer], failed: dict[str, str]) -> Iterator[Way]:
     """Yield the ways of all peers; note in `failed` what one raised instead."""
-    for peer in peers:
+    transposed = task.case.op is Op.CONV2D_TRANSPOSE
+    for peer in (peer for peer in peers if peer.transposes or not transposed):
         try:
             yield from peer.ways(task)
         except Exception as error:  # other people's code: the run goes on without it

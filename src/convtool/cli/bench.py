@@ -56,8 +56,8 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="small, full-rank, gaussian, box, stride, dilation, network, or none for "
-            "--picture alone. May be repeated.",
+            help="small, full-rank, gaussian, box, stride, dilation, network, transposed, "
+            "or none for --picture alone. May be repeated.",
             rich_help_panel=CASES,
             show_default="all",
         ),

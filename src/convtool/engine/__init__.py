@@ -1,4 +1,4 @@
-"""conv2d on arrays: the door that checks, plans, chooses an engine and runs it.
+"""conv2d and conv2d_transpose on arrays: the door that checks, plans, chooses and runs.
 
 Every engine is a function ``convolve(images, weights, plan, …) -> NHWC`` in a room of its own,
 imported when it is first chosen; none of them decides anything about sizes.
@@ -16,7 +16,7 @@ from convtool.engine.finish import Finish, Summary
 from convtool.engine.planner import METHODS, Choice
 from convtool.errors import ArrayError, UsageError
 from convtool.geometry import Border, ConvPlan, ConvSpec, PaddingLike, PairLike, choice, plan
-from convtool.terms import Combine, EngineName, MethodName, RangeMode
+from convtool.terms import Combine, EngineName, MethodName, Op, RangeMode
 
 Real = TypeVar("Real", np.float32, np.float64)
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_threads",
     "choose",
     "conv2d",
+    "conv2d_transpose",
     "convolve",
     "filter_bias",
     "finished",
@@ -219,6 +220,98 @@ def conv2d(
     array([[14.,  6.],
            [ 6., 12.]], dtype=float32)
     """
+    spec = ConvSpec.of(
+        stride=stride, padding=padding, dilation=dilation, groups=groups, border=border
+    )
+    return _convolved(spec, images, kernel, bias, dtype, engine, method, threads)
+
+
+def conv2d_transpose(
+    images: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    stride: PairLike = 1,
+    padding: PaddingLike = "same",
+    dilation: PairLike = 1,
+    groups: SupportsIndex = 1,
+    output_shape: PairLike | None = None,
+    output_padding: PairLike | None = None,
+    border: str | Border = "zero",
+    bias: ArrayLike | None = None,
+    dtype: DTypeLike = "float32",
+    engine: str = "auto",
+    method: str = "auto",
+    threads: int | None = None,
+) -> NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.uint16]:
+    """Run a convolution backwards, as tf.nn.conv2d_transpose does: the gradient of conv2d.
+
+    Parameters
+    ----------
+    images : array_like (N, H, W, C)
+        Any real dtype; as large as the output of the convolution that is transposed.
+    kernel : array_like (kh, kw, out/groups, in) or (kh, kw)
+        HWOI: the HWIO kernel of that convolution, its inputs being the outputs here; a kernel of
+        2 axes is applied to every channel by itself.
+    stride, padding, dilation, groups
+        Of that convolution, as for `conv2d`; not ``fit``.
+    output_shape : int or (h, w), optional
+        Which of the sizes that the convolution would turn into (H, W): see
+        `geometry.transposed_sizes`.
+    output_padding : int or (h, w), optional
+        The same, as the distance from the smallest of them.
+    border : str
+        What stands beyond the images' edges, where windows of outputs reach there. Only ``zero``
+        gives the gradient; ``edge`` keeps enlarged photographs from fading towards their rim.
+    bias, dtype, engine, method, threads
+        As for `conv2d`.
+
+    Returns
+    -------
+    ndarray (N, OH, OW, out)
+        ``out`` is the number of channels for a kernel of 2 axes.
+
+    Raises
+    ------
+    ConvtoolError
+        A ValueError that names the numbers that do not go together, and a way out.
+
+    Source
+    ------
+    TensorFlow, ``tf.nn.conv2d_transpose``; Dumoulin & Visin, arXiv 1603.07285, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.array([[4.5, 5.4], [8.1, 9.0]])
+    >>> conv2d_transpose(image[None, :, :, None], np.ones((3, 3)), padding="valid")[0, :, :, 0]
+    array([[ 4.5,  9.9,  9.9,  5.4],
+           [12.6, 27. , 27. , 14.4],
+           [12.6, 27. , 27. , 14.4],
+           [ 8.1, 17.1, 17.1,  9. ]], dtype=float32)
+    """
+    spec = ConvSpec.of(
+        Op.CONV2D_TRANSPOSE,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        border=border,
+        output_shape=output_shape,
+        output_padding=output_padding,
+    )
+    return _convolved(spec, images, kernel, bias, dtype, engine, method, threads)
+
+
+def _convolved(
+    spec: ConvSpec,
+    images: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None,
+    dtype: DTypeLike,
+    engine: str,
+    method: str,
+    threads: int | None,
+) -> NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.uint16]:
     x = real_array(images, "images")
     w = real_array(kernel, "kernel")
     if x.ndim != 4:
@@ -226,9 +319,6 @@ def conv2d(
             f"images must have 4 axes (NHWC), not {x.ndim}: shape {x.shape}",
             "a grey image of shape (H, W) is image[None, :, :, None]",
         )
-    spec = ConvSpec.of(
-        stride=stride, padding=padding, dilation=dilation, groups=groups, border=border
-    )
     settled = plan(spec, x.shape, w.shape)
     wanted = _dtype(dtype)
     check_threads(threads)

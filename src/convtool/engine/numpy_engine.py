@@ -5,13 +5,21 @@
 3. Each patch is multiplied by the filter matrix.
 
 Source: TensorFlow's documentation of ``tf.nn.conv2d``.
+
+conv2d_transpose is the same read backwards: each pixel is multiplied with the whole kernel, and the
+products are added up where the kernel lies.
 """
+
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from convtool.geometry import ConvPlan
+from convtool.geometry import Axis, Border, ConvPlan, Pair, beyond
+from convtool.terms import Op
+
+Real = TypeVar("Real", np.float32, np.float64)
 
 # Patches repeat every pixel kh·kw times: they are made for as many output rows at a time as
 # give about this many numbers (1 MB), which stay in the cache until the product reads them.
@@ -20,17 +28,21 @@ BAND = 2**18
 
 def convolve(
     images: NDArray[np.generic],
-    weights: NDArray[np.float32],
+    weights: NDArray[Real],
     settled: ConvPlan,
-    out: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """Execute `settled`; see `convtool.engine.convolve`."""
+    out: NDArray[Real] | None = None,
+) -> NDArray[Real]:
+    """Execute `settled` in the type of the weights; see `convtool.engine.convolve`."""
     if out is None:
-        out = np.empty(settled.output_shape, np.float32)
+        out = np.empty(settled.output_shape, weights.dtype)
+    if settled.op is Op.CONV2D_TRANSPOSE:
+        for image, result in zip(images, out, strict=True):
+            result[...] = _transposed(image, weights, settled)
+        return out
     kh, kw = settled.kernel_shape[:2]
     rows = max(1, BAND // (settled.cols.o * kh * kw * settled.input_shape[3]))
     for image, result in zip(images, out, strict=True):
-        patches = _windows(_padded(image, settled), settled)
+        patches = windows(padded(image, settled), settled)
         for top in range(0, settled.rows.o, rows):
             band = slice(top, top + rows)
             if settled.per_channel:
@@ -40,19 +52,24 @@ def convolve(
     return out
 
 
-def _padded(image: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.generic]:
+def padded(image: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.generic]:
     """Return the image (H, W, C) with its border."""
     top, bottom, left, right = settled.pads
-    around = ((top, bottom), (left, right), (0, 0))
-    border = settled.spec.border
+    return _bordered(image, ((top, bottom), (left, right)), settled.spec.border)
+
+
+def _bordered(
+    image: NDArray[np.generic], pads: tuple[Pair, Pair], border: Border
+) -> NDArray[np.generic]:
+    around = (*pads, (0, 0))
     if not border.is_fill:
         return np.pad(image, around, mode=border.mode.value)  # type: ignore[call-overload]
     if border.value:  # which need not be a number that the image's type can hold
-        image = image.astype(np.float32)
+        image = image.astype(np.result_type(image.dtype, np.float32))
     return np.pad(image, around, constant_values=border.value)
 
 
-def _windows(padded: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.generic]:
+def windows(padded: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.generic]:
     """Return every window as a view: (OH, OW, kh, kw, C)."""
     rows, cols = settled.rows, settled.cols
     down, right, channel = padded.strides
@@ -65,7 +82,7 @@ def _windows(padded: NDArray[np.generic], settled: ConvPlan) -> NDArray[np.gener
 
 
 def _product_per_channel(
-    patches: NDArray[np.generic], weights: NDArray[np.float32], result: NDArray[np.float32]
+    patches: NDArray[np.generic], weights: NDArray[Real], result: NDArray[Real]
 ) -> None:
     """Filter every channel by itself: (rows, OW, kh, kw, C) and (F, kh, kw).
 
@@ -73,16 +90,16 @@ def _product_per_channel(
     three times as quick as patches in rows.
     """
     rows, ow, kh, kw, c = patches.shape
-    columns = patches.transpose(2, 3, 0, 1, 4).astype(np.float32, order="C")
+    columns = patches.transpose(2, 3, 0, 1, 4).astype(weights.dtype, order="C")
     product = weights.reshape(-1, kh * kw) @ columns.reshape(kh * kw, rows * ow * c)
     result[...] = product.T.reshape(result.shape)
 
 
 def _product_grouped(
     patches: NDArray[np.generic],
-    weights: NDArray[np.float32],
+    weights: NDArray[Real],
     groups: int,
-    result: NDArray[np.float32],
+    result: NDArray[Real],
 ) -> None:
     """Filter each group of channels: (rows, OW, kh, kw, C) and HWIO."""
     rows, ow, kh, kw, c = patches.shape
@@ -90,6 +107,58 @@ def _product_grouped(
     for group in range(groups):
         taken = slice(group * inputs, (group + 1) * inputs)
         given = slice(group * outputs, (group + 1) * outputs)
-        flat = patches[..., taken].astype(np.float32, order="C")
+        flat = patches[..., taken].astype(weights.dtype, order="C")
         matrix = weights[..., given].reshape(kh * kw * inputs, outputs)
         result[..., given] = (flat.reshape(rows * ow, -1) @ matrix).reshape(rows, ow, outputs)
+
+
+def _transposed(
+    image: NDArray[np.generic], weights: NDArray[Real], settled: ConvPlan
+) -> NDArray[Real]:
+    """Add up what every pixel of (H, W, C) gives, tap by tap; weights (1, kh, kw) or HWOI."""
+    rows, cols = settled.rows, settled.cols
+    around = (
+        (beyond(rows), beyond(cols)) if not _is_nothing(settled.spec.border) else ((0, 0), (0, 0))
+    )
+    pixels = _bordered(image, around, settled.spec.border).astype(weights.dtype)
+    oc = settled.output_shape[3]
+    sheet = np.zeros((_sheet(rows, around[0]), _sheet(cols, around[1]), oc), weights.dtype)
+    for a in range(rows.k):
+        down = _reached(rows, a, pixels.shape[0])
+        for b in range(cols.k):
+            across = _reached(cols, b, pixels.shape[1])
+            if settled.per_channel:
+                sheet[down, across] += pixels * weights[0, a, b]
+            else:
+                sheet[down, across] += _given(pixels, weights[a, b], settled.groups)
+    top, left = rows.before + around[0][0] * rows.s, cols.before + around[1][0] * cols.s
+    return sheet[top : top + rows.i, left : left + cols.i]
+
+
+def _is_nothing(border: Border) -> bool:
+    return border.is_fill and border.value == 0
+
+
+def _sheet(axis: Axis, around: Pair) -> int:
+    """Return how many lines the kernels of all inputs cover, and what else is asked for."""
+    covered = (axis.o + sum(around) - 1) * axis.s + axis.window
+    return max(covered, around[0] * axis.s + axis.before + axis.i)
+
+
+def _reached(axis: Axis, tap: int, inputs: int) -> slice:
+    """Return the lines that a tap reaches from all inputs."""
+    start = tap * axis.d
+    return slice(start, start + (inputs - 1) * axis.s + 1, axis.s)
+
+
+def _given(pixels: NDArray[Real], tap: NDArray[Real], groups: int) -> NDArray[Real]:
+    """Multiply each group of channels (H, W, C) with its part of a tap (out/groups, in)."""
+    h, w, c = pixels.shape
+    outputs, inputs = tap.shape[0], c // groups
+    given = np.empty((h, w, groups * outputs), pixels.dtype)
+    flat = pixels.reshape(h * w, c)
+    for group in range(groups):
+        taken = slice(group * inputs, (group + 1) * inputs)
+        product = flat[:, taken] @ tap[:, taken].T
+        given[..., group * outputs : (group + 1) * outputs] = product.reshape(h, w, outputs)
+    return given

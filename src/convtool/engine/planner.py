@@ -6,17 +6,17 @@ sizes, kernels and types (``benchmarks/calibrate.py``, which prints them anew fo
 runs on). Only their ratios decide, and those differ less from machine to machine than the times.
 """
 
-from math import ceil
+from math import ceil, prod
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.engine import tiles
+from convtool.engine import phases, tiles
 from convtool.engine.factors import constant, factors
 from convtool.errors import EngineError
-from convtool.geometry import ConvPlan
-from convtool.terms import EngineName, MethodName
+from convtool.geometry import Border, ConvPlan
+from convtool.terms import EngineName, MethodName, Op
 
 # Which methods each engine has. NumPy's is the reference: patches and one matrix product.
 METHODS = {
@@ -49,6 +49,7 @@ NANOSECONDS = {
     "numpy": 3.28,  # a result
     "numpy tap": 0.315,  # a number of a patch, copied and multiplied
     "numpy gather": 1.04,  # a number of a patch across channels, copied
+    "numpy scatter": 1.5,  # a product added to what is there already
     "numpy product": 0.0142,  # a multiply-add of its matrix
 }
 
@@ -93,6 +94,7 @@ def options(
     threads: int,
     *,
     narrow: bool = False,
+    apart: bool = False,
 ) -> tuple[Option, ...]:
     """Return every way to compute a plan, the quickest first.
 
@@ -105,12 +107,15 @@ def options(
         Of the cpu engine.
     narrow : bool
         Whether pixels are 8-bit or 16-bit.
+    apart : bool
+        Whether others' results come to lie between the results.
     """
+    if settled.op is Op.CONV2D_TRANSPOSE:
+        return _transposed_options(settled, weights, threads, narrow=narrow)
     found = [_option(EngineName.NUMPY, MethodName.GEMM, numpy_parts(settled))]
     if settled.per_channel or settled.kernel_shape[2] == 1:
-        found.append(
-            _option(EngineName.CPU, MethodName.DIRECT, _narrowed(direct(settled), narrow), threads)
-        )
+        parts = direct(settled, written_out=small(settled) and not apart)
+        found.append(_option(EngineName.CPU, MethodName.DIRECT, _narrowed(parts, narrow), threads))
     if not settled.per_channel:
         found.append(
             _option(EngineName.CPU, MethodName.GEMM, _narrowed(products(settled), narrow), threads)
@@ -127,6 +132,40 @@ def options(
             parts = _narrowed(parts, narrow)
             found.append(_option(EngineName.CPU, MethodName.SEPARABLE, parts, threads, how))
     return tuple(sorted(found, key=lambda option: option.seconds))
+
+
+def _transposed_options(
+    settled: ConvPlan,
+    weights: NDArray[np.generic] | None,
+    threads: int,
+    *,
+    narrow: bool,
+) -> tuple[Option, ...]:
+    """Return the ways that every part of a transposed convolution can go."""
+    every = [part for part in phases.parts(_filled(settled)) if part.reached]
+    able = [MethodName.DIRECT, MethodName.SEPARABLE, MethodName.FFT]
+    ways = dict.fromkeys(able if settled.per_channel else [MethodName.GEMM], 0.0)
+    how = f"{len(every)} convolutions of stride 1" if len(every) > 1 else ""
+    for number, part in enumerate(every):
+        taps = None
+        if weights is not None and settled.per_channel:
+            taps = part.weights(np.asarray(weights, np.float64))
+        # Results that lie apart are stored by the general way alone.
+        seconds = {
+            option.method: option.seconds
+            for option in options(part.plan, taps, threads, narrow=narrow, apart=len(every) > 1)
+            if option.engine is EngineName.CPU
+        }
+        known = ways if number else dict.fromkeys(seconds, 0.0)
+        ways = {way: total + seconds[way] for way, total in known.items() if way in seconds}
+    found = [Option(EngineName.CPU, way, total, how) for way, total in ways.items()]
+    found.append(_option(EngineName.NUMPY, MethodName.GEMM, numpy_transposed_parts(settled)))
+    return tuple(sorted(found, key=lambda option: option.seconds))
+
+
+def _filled(settled: ConvPlan) -> ConvPlan:
+    """Return the plan with a border of zeros, which costs as much as any."""
+    return settled._replace(spec=settled.spec._replace(border=Border()))
 
 
 def _narrowed(parts: Parts, narrow: bool) -> Parts:
@@ -264,11 +303,11 @@ def small(settled: ConvPlan) -> bool:
     )
 
 
-def direct(settled: ConvPlan) -> Parts:
-    """Count the parts of summing every tap."""
+def direct(settled: ConvPlan, *, written_out: bool) -> Parts:
+    """Count the parts of summing every tap, by code that is written out for the kernel or not."""
     loaded, stored = _sizes(settled)
     kh, kw = settled.kernel_shape[:2]
-    if small(settled):
+    if written_out:
         # Every column of a row is summed, the strided ones are stored.
         summed = stored * min(settled.cols.s, 4)
         return {"small": summed, "small tap": summed * kh * kw}
@@ -308,6 +347,17 @@ def products(settled: ConvPlan) -> Parts:
     wide = 32 * ceil(each / 32) if each > 16 else 16 if each > 8 else 12
     macs = stored / each * wide * kh * kw * inputs
     return {"load": loaded, "product": macs, "store": stored}
+
+
+def numpy_transposed_parts(settled: ConvPlan) -> Parts:
+    """Count the parts of the NumPy engine's transposed way: products, added where they belong."""
+    n, h, w, _ = settled.input_shape
+    kh, kw = settled.kernel_shape[:2]
+    added = float(n * h * w * settled.output_shape[3] * kh * kw)
+    parts = {"numpy scatter": added, "numpy": float(prod(settled.output_shape))}
+    if not settled.per_channel:
+        parts["numpy product"] = float(settled.macs)
+    return parts
 
 
 def numpy_parts(settled: ConvPlan) -> Parts:

@@ -15,16 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convtool.engine import phases
 from convtool.engine.cores import cores
 from convtool.engine.cpu import fused, work
-from convtool.engine.cpu.cutting import pixel_numbers
+from convtool.engine.cpu.cutting import ITEMS, pixel_numbers
 from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
-from convtool.terms import Combine, MethodName
+from convtool.terms import Combine, MethodName, Op
 
 # So many seconds of work are worth a thread.
 WORTH = 1e-4
+
+# Bands of a transposed convolution give so many bytes, which stay in the second cache until all
+# the results that lie side by side are there.
+BAND_BYTES = 600_000
 
 # Types that are read as they are.
 NATIVE = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
@@ -41,6 +46,8 @@ def convolve(
 ) -> tuple[NDArray[Any], Summary | None]:
     """Execute `settled`; see `convtool.engine.finished`."""
     x = images if images.dtype in NATIVE else images.astype(np.float32)
+    if settled.op is Op.CONV2D_TRANSPOSE:
+        return _transposed(x, weights, settled, method, threads, finish, out)
     if pixel_numbers(x) is None:
         x = np.ascontiguousarray(x)
     channels = settled.output_shape[3]
@@ -51,20 +58,7 @@ def convolve(
         kept = np.empty((*settled.output_shape[:3], 4 if padded else channels), finish.dtype)
         out = kept[..., :channels]
     count = min(threads or cores(), cores(), _worth(settled))
-    if method is MethodName.DIRECT and fused.fits(x, out, weights, settled, finish):
-        pieces = fused.pieces(x, weights, settled, finish, out, count)
-    elif method is MethodName.FFT:
-        from convtool.engine.cpu import fourier  # a small kernel starts without it
-
-        pieces = [fourier.piece(x, weights, settled, finish, out, count)]
-    else:
-        from convtool.engine.cpu import walk
-        from convtool.engine.cpu.methods import RECIPES
-
-        walk.compile_ahead(settled, finish, out)
-        recipe = RECIPES[method](settled, weights)
-        assert recipe is not None, f"{method} was chosen where it does not apply"
-        pieces = [walk.piece(x, settled, finish, out, recipe, count)]
+    pieces = _pieces(x, weights, settled, method, finish, out, count)
     run(pieces, count)
     if not finish.summarise:
         return out, None
@@ -72,17 +66,92 @@ def convolve(
     return out, reduce(Summary.joined, parts)
 
 
-def run(pieces: list[Piece], threads: int) -> None:
-    """Do the items of all pieces, each thread with scratch memory of its own."""
-    items = [(piece.function, piece.job, item) for piece in pieces for item in range(piece.items)]
+def _pieces(
+    x: NDArray[Any],
+    weights: NDArray[np.float64],
+    settled: ConvPlan,
+    method: MethodName,
+    finish: Finish,
+    out: NDArray[Any],
+    count: int,
+) -> list[Piece]:
+    """Lay out a convolution for so many threads."""
+    if method is MethodName.DIRECT and fused.fits(x, out, weights, settled, finish):
+        return fused.pieces(x, weights, settled, finish, out, count)
+    if method is MethodName.FFT:
+        from convtool.engine.cpu import fourier  # a small kernel starts without it
+
+        return [fourier.piece(x, weights, settled, finish, out, count)]
+    from convtool.engine.cpu import walk
+    from convtool.engine.cpu.methods import RECIPES
+
+    walk.compile_ahead(settled, finish, out)
+    recipe = RECIPES[method](settled, weights)
+    assert recipe is not None, f"{method} was chosen where it does not apply"
+    return [walk.piece(x, settled, finish, out, recipe, count)]
+
+
+def _transposed(
+    images: NDArray[Any],
+    weights: NDArray[np.float64],
+    settled: ConvPlan,
+    method: MethodName,
+    threads: int | None,
+    finish: Finish,
+    out: NDArray[Any] | None,
+) -> tuple[NDArray[Any], Summary | None]:
+    """Execute a transposed convolution, as convolutions that each make every s-th output."""
+    settled, images = phases.with_border(settled, images)
+    if out is None:
+        out = np.empty(settled.output_shape, finish.dtype)
+    count = min(threads or cores(), cores(), _worth(settled))
+    cut = max(count, out.nbytes // (BAND_BYTES * ITEMS))
+    pieces = []
+    for part in phases.parts(settled):
+        x = part.read(images)
+        if pixel_numbers(x) is None:
+            x = np.ascontiguousarray(x)
+        how = method if part.reached else _SIMPLEST[settled.per_channel]
+        taps, result = part.weights(weights), part.results(out, settled)
+        pieces += _pieces(x, np.ascontiguousarray(taps), part.plan, how, finish, result, cut)
+    run(pieces, count, side_by_side=True)
+    if not finish.summarise:
+        return out, None
+    return out, reduce(Summary.joined, [piece.summary() for piece in pieces])
+
+
+# What sums taps that are all 0, where a method may have no way to do so.
+_SIMPLEST = {True: MethodName.DIRECT, False: MethodName.GEMM}
+
+
+def run(pieces: list[Piece], threads: int, *, side_by_side: bool = False) -> None:
+    """Do the items of all pieces, each thread with scratch memory of its own.
+
+    Parameters
+    ----------
+    pieces : list of Piece
+    threads : int
+    side_by_side : bool
+        Whether the results of different pieces lie in the same cache lines: what lies at about
+        the same place is then done by one thread, one after the other.
+    """
+    most = max(piece.items for piece in pieces)
+    tasks: list[list[tuple[Any, int, int]]] = [[] for _ in range(most if side_by_side else 0)]
+    for piece in pieces:
+        for item in range(piece.items):
+            one = (piece.function, piece.job, item)
+            if side_by_side:
+                tasks[item * most // piece.items].append(one)
+            else:
+                tasks.append([one])
     size = max(piece.scratch for piece in pieces)
-    with work.scratch(size, min(threads, len(items))) as starts:
+    with work.scratch(size, min(threads, len(tasks))) as starts:
 
         def do(number: int, thread: int) -> None:
-            function, job, item = items[number]
-            function(job, item, starts[thread])
+            for function, job, item in tasks[number]:
+                function(job, item, starts[thread])
 
-        work.share(len(items), threads, do)
+        work.share(len(tasks), threads, do)
 
 
 def _worth(settled: ConvPlan) -> int:

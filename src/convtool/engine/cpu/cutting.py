@@ -45,6 +45,10 @@ def pixel_numbers(array: NDArray[Any]) -> int | None:
     return 4 if byte_bounds(whole)[1] > byte_bounds(array)[1] else None
 
 
+# How pixels lie: see `Kind`.
+CLOSE, PADDED, APART = range(3)
+
+
 class Kind(NamedTuple):
     """How the pixels of an array lie in memory.
 
@@ -53,13 +57,13 @@ class Kind(NamedTuple):
     dtype : str
     pixel_bytes : int
         From one to the next.
-    padded : int
-        1 for RGB in 4 bytes.
+    layout : int
+        `CLOSE`, `PADDED` for RGB in 4 bytes, or `APART` for results with others between them.
     """
 
     dtype: str
     pixel_bytes: int
-    padded: int
+    layout: int
 
 
 def kind_of(array: NDArray[Any]) -> Kind:
@@ -67,7 +71,16 @@ def kind_of(array: NDArray[Any]) -> Kind:
     numbers = pixel_numbers(array)
     assert numbers is not None, f"pixels with strides {array.strides} are not read as they are"
     size = numbers * array.dtype.itemsize
-    return Kind(array.dtype.name, size, int(numbers > array.shape[3]))
+    return Kind(array.dtype.name, size, PADDED if numbers > array.shape[3] else CLOSE)
+
+
+def kind_of_result(array: NDArray[Any]) -> Kind:
+    """Say how the pixels of an (N, H, W, C) array lie that is written: in any regular way."""
+    if pixel_numbers(array) is not None:
+        return kind_of(array)
+    assert array.shape[3] == 1 or array.strides[3] == array.itemsize, "channels lie apart"
+    step, size = array.strides[2], array.shape[3] * array.itemsize
+    return Kind(array.dtype.name, step, CLOSE if step == size else APART)
 
 
 def row_step(axis: Axis) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from convtool.engine import tiles
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import Kind, address_of, kind_of, whole_lines
+from convtool.engine.cpu.cutting import Kind, address_of, kind_of, kind_of_result, whole_lines
 from convtool.engine.cpu.job import ADDRESS, JOB, WHOLE
 from convtool.engine.cpu.piece import (
     Piece,
@@ -23,6 +23,7 @@ from convtool.engine.cpu.piece import (
     function,
     load_unit,
     say_finish,
+    say_result,
     store_unit,
     sum_up,
     summaries,
@@ -160,15 +161,16 @@ def piece(
     lanes = lanes or machine.registers()[1]
     cut = cut or tiles.choose(settled, lanes)
     end = ending(finish, len(weights))
-    machine.compile_elsewhere([store_unit(kind_of(out), end), load_unit(kind_of(x))])
+    machine.compile_elsewhere([store_unit(kind_of_result(out), end), load_unit(kind_of(x))])
     unit = function(machine.address("fourier", lanes, LAYOUT))
-    planned = _plan(settled, cut, lanes, kind_of(x), kind_of(out), end)
+    planned = _plan(settled, cut, lanes, kind_of(x), kind_of_result(out), end)
     record, recipe = planned.record.copy(), planned.recipe.copy()
     j, r = record[0], recipe[0]
     taps = np.ascontiguousarray(weights, np.float32)
     dilation = settled.rows.d, settled.cols.d
     spectrum = _spectrum(weights.tobytes(), weights.shape, dilation, cut.rows, cut.columns, lanes)
-    j["image"], j["out"], j["recipe"] = address_of(x), address_of(out), address_of(recipe)
+    j["image"], j["recipe"] = address_of(x), address_of(recipe)
+    say_result(j, out)
     r["weights"], r["spectrum"] = address_of(taps), address_of(spectrum.values)
     r["scale"], r["limit"] = spectrum.scale, spectrum.limit
     r["limit_bits"] = np.float32(spectrum.limit).view(np.int32)

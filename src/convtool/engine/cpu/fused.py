@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import address_of, cut, kind_of, sources
+from convtool.engine.cpu.cutting import PADDED, address_of, cut, kind_of, pixel_numbers, sources
 from convtool.engine.cpu.job import FUSED, JOB
 from convtool.engine.cpu.piece import Piece, describe, function
 from convtool.engine.finish import Finish, Summary
@@ -52,8 +52,8 @@ def fits(
 ) -> bool:
     """Whether the kernel is small, and its sums' end one that is written for vectors."""
     border = settled.spec.border
-    if kind_of(x).padded != kind_of(out).padded:
-        return False  # lanes that are no channel are carried along
+    if pixel_numbers(out) is None or kind_of(x).layout != kind_of(out).layout:
+        return False  # rows are written whole; lanes that are no channel are carried along
     if not small(settled) or settled.cols.o < _span(settled):
         return False
     if border.is_fill and not _is_pixel(border.value, x.dtype):
@@ -160,7 +160,7 @@ def pieces(
     RGB in 4 bytes a pixel is filtered as four channels. The fourth says nothing and is not counted.
     """
     channels = x.shape[3]
-    if kind_of(x).padded:
+    if kind_of(x).layout == PADDED:
         settled = _with_channels(settled, 4)
         x, out = (as_strided(one, (*one.shape[:3], 4)) for one in (x, out))
     taps = np.ascontiguousarray(weights, np.float32)

@@ -31,6 +31,8 @@ JOB = np.dtype(
         ("out_rows", WHOLE),
         ("out_columns", WHOLE),
         ("out_pixel_bytes", WHOLE),
+        ("out_row_bytes", WHOLE),
+        ("out_image_bytes", WHOLE),
         ("row_stride", WHOLE),
         ("row_dilation", WHOLE),
         ("residues", WHOLE),

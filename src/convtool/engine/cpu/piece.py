@@ -98,6 +98,12 @@ def function(address: int) -> Any:
     return CFUNCTYPE(None, c_size_t, c_ssize_t, c_size_t)(address)
 
 
+def say_result(j: Any, out: NDArray[Any]) -> None:
+    """Fill in where the results go."""
+    j["out"] = address_of(out)
+    j["out_image_bytes"], j["out_row_bytes"] = out.strides[:2]
+
+
 def say_finish(j: Any, finish: Finish, settled: ConvPlan, summaries: NDArray[Any]) -> None:
     """Fill in what becomes of a sum."""
     if finish.bias is not None:
@@ -134,13 +140,13 @@ def ending(finish: Finish, filters: int, *, straight: bool = True) -> tuple[int,
 
 def load_unit(kind: Kind, phases: int = 1) -> tuple[Any, ...]:
     """Return the unit that makes lines of rows: see `source.load.unit`."""
-    return ("load", kind.dtype, int(phases > 1), machine.registers()[1], kind.padded)
+    return ("load", kind.dtype, int(phases > 1), machine.registers()[1], kind.layout)
 
 
 def store_unit(kind: Kind, end: tuple[int, ...]) -> tuple[Any, ...]:
     """Return the unit that stores sums: see `source.store.unit`."""
     plain, *rest = end
-    return ("store", kind.dtype, plain, machine.registers()[1], kind.padded, *rest)
+    return ("store", kind.dtype, plain, machine.registers()[1], kind.layout, *rest)
 
 
 def summaries(items: int) -> NDArray[Any]:

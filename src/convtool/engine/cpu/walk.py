@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import Kind, address_of, cut, kind_of, tap_offsets, whole_lines
+from convtool.engine.cpu.cutting import (
+    CLOSE,
+    Kind,
+    address_of,
+    cut,
+    kind_of,
+    kind_of_result,
+    tap_offsets,
+    whole_lines,
+)
 from convtool.engine.cpu.job import JOB
 from convtool.engine.cpu.methods import Layout, Recipe
 from convtool.engine.cpu.piece import (
@@ -17,6 +26,7 @@ from convtool.engine.cpu.piece import (
     function,
     load_unit,
     say_finish,
+    say_result,
     store_unit,
     sum_up,
     summaries,
@@ -72,20 +82,21 @@ def piece(
         settled,
         layout,
         kind_of(x),
-        kind_of(out),
+        kind_of_result(out),
         end,
         threads,
         STRIP_BYTES,
     )
     record = planned.record.copy()
     j = record[0]
-    j["image"], j["out"], j["recipe"] = address_of(x), address_of(out), address_of(recipe.record)
+    j["image"], j["recipe"] = address_of(x), address_of(recipe.record)
+    say_result(j, out)
     recipe.record["pitch"], recipe.record["offsets"] = j["pitch"], address_of(planned.offsets)
     if "line_length" in (recipe.record.dtype.names or ()):
         recipe.record["line_length"] = planned.line_length
     straight = recipe.record.copy()
-    if planned.straight and end[0] and finish.dtype == "float32":
-        straight["pitch"] = out.shape[2] * out.shape[3]
+    plain = finish.plain and layout.filters == 1
+    if planned.straight and plain and finish.dtype == "float32" and _steps(out, straight):
         j["straight"] = address_of(straight)
     parts = summaries(planned.items if finish.summarise else 0)
     say_finish(j, finish, settled, parts)
@@ -99,11 +110,20 @@ def piece(
     )
 
 
+def _steps(out: NDArray[Any], recipe: NDArray[Any]) -> bool:
+    """Tell a recipe how far apart results lie, if its unit can write them so."""
+    recipe["pitch"] = out.strides[1] // 4
+    if "depth_pitch" in (recipe.dtype.names or ()):
+        recipe["depth_pitch"] = out.strides[2] // 4
+        return True
+    return kind_of_result(out).layout == CLOSE
+
+
 def compile_ahead(settled: ConvPlan, finish: Finish, out: NDArray[Any]) -> None:
     """Have the units compiled that a walk needs beside the method's own, if they are not there."""
     if not settled.per_channel:
         return
-    store = store_unit(kind_of(out), ending(finish, settled.filters))
+    store = store_unit(kind_of_result(out), ending(finish, settled.filters))
     machine.compile_elsewhere([store, ("walk",)])
 
 

@@ -436,6 +436,7 @@ def unit(lanes: int, layout: int) -> tuple[Any, Any]:
         image = item // r.pairs
         halves = r.halves + (item - image * r.pairs) * 2 * HALF_BYTES
         pixels = job.image + image * job.image_bytes
+        result = job.out + image * job.out_image_bytes
         sources = numbers(job.rows)
         lines, rows = scratch + r.lines_at, scratch + r.rows_at
         sums, flags = scratch + r.sums_at, scratch + r.flags_at
@@ -490,8 +491,8 @@ def unit(lanes: int, layout: int) -> tuple[Any, Any]:
                     flag = flags + n * r.tile_rows * 4
                     reach = scratch + r.reach_at + n * job.pitch * 3 * 4
                     bring_aside(r.aside, address, here, pixels, flag, lines, t, row, reach)
-                pixel = (image * job.out_rows + half.top + t) * job.out_columns + half.left
-                place = job.out + pixel * job.out_pixel_bytes
+                place = result + (half.top + t) * job.out_row_bytes
+                place += half.left * job.out_pixel_bytes
                 store(job.store, address, item, row, place, half.wide, scratch + job.finish_at)
 
     return types.void(ADDRESS, COUNT, ADDRESS), fourier

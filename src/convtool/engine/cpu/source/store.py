@@ -12,6 +12,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from convtool.engine.cpu.cutting import APART, PADDED
 from convtool.engine.cpu.job import JOB, SUMMARY
 from convtool.engine.cpu.source.memory import (
     ADDRESS,
@@ -205,11 +206,25 @@ def padded_pixels(lanes: int) -> Any:
     return put
 
 
+def _pixel_by_pixel(dtype: str, lanes: int) -> Any:
+    """Return the storing of pixels that lie apart, each of `depth` sums side by side."""
+    copy = contiguous(dtype, lanes)
+
+    @njit(**PART)
+    def put(sums, place, columns, depth, pitch, apart, full):
+        for _ in range(columns):
+            copy(sums, place, depth, full)
+            sums += np.uintp(pitch * 4)
+            place += np.uintp(apart)
+
+    return put
+
+
 def unit(
     dtype: str,
     plain: int,
     lanes: int,
-    padded: int,
+    layout: int,
     activation: int,
     combine: int,
     limits: int,
@@ -225,19 +240,24 @@ def unit(
         1 where nothing becomes of the sums but rounding and saturation; what follows is then 0.
     lanes : int
         Float32 in a vector.
-    padded : int
-        1 for RGB in 4 bytes a pixel.
+    layout : int
+        How pixels lie: see `cutting.Kind`.
     activation, combine, limits : int
         Places in the enumerations of activations, of ways to combine, and of ranges.
     several, summarise : int
         1 for more than one filter, and where the responses are summed up.
     """
-    copy = padded_pixels(lanes) if padded else contiguous(dtype, lanes)
+    copy = padded_pixels(lanes) if layout == PADDED else contiguous(dtype, lanes)
+    put_apart = _pixel_by_pixel(dtype, lanes)
     signature = types.void(ADDRESS, COUNT, ADDRESS, ADDRESS, COUNT, ADDRESS)
 
     def simply(address, item, sums, place, columns, scratch):
         job = job_at(address)
-        copy(sums, place, columns * job.depth, job.full)
+        if layout == APART:
+            depth = job.depth
+            put_apart(sums, place, columns, depth, depth, job.out_pixel_bytes, job.full)
+        else:
+            copy(sums, place, columns * job.depth, job.full)
 
     if plain:
         return signature, simply
@@ -296,7 +316,12 @@ def unit(
                 _count_clipped(total, count, whole, job, summary)
             if not whole:
                 _limit(total, count, job.full)
-        copy(behind, place, count, job.full)
+        if layout == APART:
+            each_pixel = count // columns
+            apart = job.out_pixel_bytes
+            put_apart(behind, place, columns, each_pixel, each_pixel, apart, job.full)
+        else:
+            copy(behind, place, count, job.full)
 
     return signature, store
 

@@ -38,6 +38,8 @@ def walk(address, item, scratch):
     table = addresses(scratch + job.table_at)
     block = scratch + job.block_at
     pixels = job.image + image * job.image_bytes
+    before = image * job.out_image_bytes + first_column * job.out_pixel_bytes
+    result = job.out + np.uintp(before)
     have = start * job.step
     m = start
     while m < stop:
@@ -63,8 +65,7 @@ def walk(address, item, scratch):
                 q = last
             table[np.uintp(u)] = scratch + np.uintp((q % job.slots) * slot_bytes)
         if job.straight != 0 and valid == job.tile_rows:
-            pixel = (image * job.out_rows + m) * job.out_columns + first_column
-            place = job.out + np.uintp(pixel * job.out_pixel_bytes)
+            place = result + np.uintp(m * job.out_row_bytes)
             extra = scratch + job.extra_at
             kernel(job.kernel, job.straight, scratch + job.table_at, place, columns, extra)
             m += job.tile_rows
@@ -74,8 +75,7 @@ def walk(address, item, scratch):
         )
         for t in range(valid):
             i = residue + (m + t) * job.residues
-            pixel = (image * job.out_rows + i) * job.out_columns + first_column
-            place = job.out + np.uintp(pixel * job.out_pixel_bytes)
+            place = result + np.uintp(i * job.out_row_bytes)
             sums = block + np.uintp(t * job.pitch * 4)
             store(job.store, address, item, sums, place, columns, scratch + job.finish_at)
         m += job.tile_rows
