@@ -360,13 +360,33 @@ def test_transposed_sizes_that_cannot_be_name_the_legal_range():
         "what fits: an output of 6 (output_padding 1); an input of 3, which leads to 7 to 8; "
         "a stride of 3"
     )
+    assert 7 in transposed_sizes(3, 3, 2, 1, PaddingMode.VALID)
+    assert 7 in transposed_sizes(2, 3, 3, 1, PaddingMode.VALID)
+    _, hint = transposed(padding="valid", output_shape=2)
+    assert hint == (
+        "no input at all leads to 2 with padding valid; what fits: an output of 5 "
+        "(output_padding 0)"
+    )
+    _, hint = transposed(padding="same", output_shape=100)
+    assert hint == (
+        "what fits: an output of 4 (output_padding 1); an input of 50, which leads to 99 to 100"
+    )
     message, hint = transposed(padding="valid", output_padding=2)
     assert "2 makes the height 7; legal are 5 to 6" in message
     assert hint == "what fits: output_padding 0 to 1; an input of 3, which leads to 7 to 8"
     message, _ = transposed(padding="valid", output_padding=1, output_shape=5)
     assert message.startswith("output_shape and output_padding disagree on the height: 5, and 5 +")
-    message, _ = transposed(padding=9)
-    assert message.startswith("the padding takes away the whole height")
+    message, hint = transposed(padding=9)
+    assert message == (
+        "the padding takes away the whole height: (2 - 1)·2 + 3 - 9 - 9 leaves at most -12 pixels"
+    )
+    assert hint == "what fits: padding of at most 5 in all; an input of at least 9"
+    assert list(transposed_sizes(9, 3, 2, 1, (9, 9))) == [1, 2]
+    assert not transposed_sizes(8, 3, 2, 1, (9, 9))
+    assert list(transposed_sizes(2, 3, 2, 1, (3, 2))) == [1]
+    assert not transposed_sizes(2, 3, 2, 1, (3, 3))
+    message, hint = transposed(padding="full", kernel=(9, 9))
+    assert message.endswith("(2 - 1)·2 + 9 - 8 - 8 leaves at most -4 pixels")
     message, _ = refused(op=Op.CONV2D_TRANSPOSE, shape=(1, 0, 2, 1))
     assert message == "conv2d_transpose needs at least 1 pixel, but the height is 0"
     message, hint = refused(UsageError, op=Op.CONV2D_TRANSPOSE, padding="fit")

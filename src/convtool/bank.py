@@ -13,7 +13,7 @@ from convtool import kernels
 from convtool.errors import ConvtoolError, KernelError
 from convtool.geometry import size_text
 from convtool.kernels import Kernel, Problem
-from convtool.terms import IMAGE_SUFFIXES
+from convtool.terms import IMAGE_SUFFIXES, Op
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 LUMA = (0.299, 0.587, 0.114)
 
 
-def load(texts: Sequence[str], *, normalize: bool = False) -> Kernel:
+def load(
+    texts: Sequence[str], *, normalize: bool = False, layout: str = "", op: Op = Op.CONV2D
+) -> Kernel:
     """Load every kernel named, merge them into one bank, and scale it if wanted.
 
     Parameters
@@ -34,20 +36,24 @@ def load(texts: Sequence[str], *, normalize: bool = False) -> Kernel:
         Each a preset, ``name:param=value``, a file, an image, or an inline kernel.
     normalize : bool
         Scale every filter to sum 1.
+    layout : str
+        The order of the axes of files' arrays of rank 4, as in ``OIHW``; empty for the order that
+        `op` takes, HWIO or HWOI.
+    op : Op
 
     Raises
     ------
     KernelError
         Where one cannot be found or read, or they do not go together.
     """
-    bank = merge([_load_one(text) for text in texts])
+    bank = merge([_load_one(text, layout, op) for text in texts])
     return normalized(bank) if normalize else bank
 
 
-def _load_one(text: str) -> Kernel:
+def _load_one(text: str, layout: str = "", op: Op = Op.CONV2D) -> Kernel:
     path = Path(text)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return kernels.load(text)
+        return kernels.load(text, layout=layout, op=op)
     from convtool import images
 
     try:

@@ -748,9 +748,15 @@ def beyond(transposed: Axis) -> Pair:
 def overlaps(transposed: Axis) -> tuple[int, ...]:
     """Count the taps that reach each output of a transposed axis, over one period of the stride.
 
-    The counts are those of outputs far from the ends; the first belongs to output 0.
+    The counts are those of outputs far from the ends; the first belongs to output 0. Of a stride
+    beyond 65536 they are the first so many.
     """
-    return tuple(len(phase.taps) for phase in phases(transposed))
+    counts = [0] * min(transposed.s, transposed.i, 2**16)
+    for a in range(transposed.k):
+        residue = (a * transposed.d - transposed.before) % transposed.s
+        if residue < len(counts):
+            counts[residue] += 1
+    return tuple(counts)
 
 
 # Both axes, channels and groups
@@ -1061,10 +1067,11 @@ def _notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
 
 def _overlap_notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
     """Say where the windows of a transposed convolution overlap unevenly, or leave gaps."""
+    counts = overlaps(rows), overlaps(cols)
     gaps = [
-        (f"{overlaps(axis).count(0)} of every {axis.s} {line}s", axis)
-        for axis, line in zip((rows, cols), LINES, strict=True)
-        if 0 in overlaps(axis)
+        (f"{axis.s - min(axis.k, axis.s // gcd(axis.s, axis.d))} of every {axis.s} {line}s", axis)
+        for axis, line, taps in zip((rows, cols), LINES, counts, strict=True)
+        if 0 in taps
     ]
     if gaps:
         least = " and ".join(dict.fromkeys(str(axis.s) for _, axis in gaps))
@@ -1074,14 +1081,14 @@ def _overlap_notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
             "kernel leaves gaps at this stride and dilation",
             f"a kernel of {least} or more without dilation reaches all",
         )
-    uneven = [axis for axis in (rows, cols) if len(set(overlaps(axis))) > 1]
+    down, across = map(set, counts)
+    uneven = [axis for axis, each in ((rows, down), (cols, across)) if len(each) > 1]
     if uneven and not gaps:
-        down, across = sorted(set(overlaps(rows))), sorted(set(overlaps(cols)))
-        counts = sorted({a * b for a in down for b in across})
+        taken = _either(sorted({a * b for a in down for b in across}))
         fitting = " and ".join(dict.fromkeys(str(_even_kernel(axis)) for axis in uneven))
         yield Note(
             "uneven-overlap",
-            f"windows overlap unevenly: outputs get {_either(counts)} taps, in a pattern of "
+            f"windows overlap unevenly: outputs get {taken} taps, in a pattern of "
             f"{spec.stride[0]}x{spec.stride[1]} that can show as a checkerboard",
             f"a kernel of {fitting} overlaps evenly",
         )

@@ -5,12 +5,14 @@ Nothing heavy is imported for sizes and presets; an image's header needs Pillow.
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from convtool.errors import GeometryError, ImageError, UsageError
 from convtool.geometry import (
     ConvPlan,
     ConvSpec,
+    Pair,
     Shape,
     across_channels,
     image_shape,
@@ -18,6 +20,10 @@ from convtool.geometry import (
     parse_size,
     plan,
 )
+from convtool.terms import Op
+
+# The size of a kernel, and not its name.
+_SIZE = re.compile(r"\d+(x\d+)*", re.IGNORECASE)
 
 
 def settle(spec: ConvSpec, input: str, kernel: str, filters: int | None) -> ConvPlan:
@@ -29,7 +35,7 @@ def settle(spec: ConvSpec, input: str, kernel: str, filters: int | None) -> Conv
     input : str
         A size, the path of an image or array, or ``-``.
     kernel : str
-        ``KHxKW``, ``KHxKWxINxOUT``, or any kernel.
+        ``KHxKW``, all four sizes (HWIO; HWOI for conv2d_transpose), or any kernel.
     filters : int, optional
         With ``KHxKW``: so many filters, each across the channels of its group.
 
@@ -43,6 +49,31 @@ def settle(spec: ConvSpec, input: str, kernel: str, filters: int | None) -> Conv
         return plan(spec, shape, *_kernel(spec, shape, kernel, filters))
     except (GeometryError, ImageError) as error:
         raise error.within(input) from None
+
+
+def kernel_size(text: str) -> Pair:
+    """Return the size (kh, kw) of a kernel: as it is written, or of any kernel that is named."""
+    if _SIZE.fullmatch(text.strip()):
+        size = parse_size(text)
+    else:
+        from convtool import bank
+
+        size = bank.load([text]).shape
+    return size[0], size[min(1, len(size) - 1)]
+
+
+def input_shape(text: str) -> Shape:
+    """Return the NHWC shape that an INPUT stands for: a size, or an image by its header.
+
+    Raises
+    ------
+    ConvtoolError
+        Where there is none; names the input.
+    """
+    try:
+        return _input_shape(text)
+    except ImageError as error:
+        raise error.within(text) from None
 
 
 def _input_shape(text: str) -> Shape:
@@ -62,7 +93,7 @@ def _kernel(
     spec: ConvSpec, shape: Shape, text: str, filters: int | None
 ) -> tuple[tuple[int, ...], int]:
     """Return the kernel's shape, and how many filters a per-channel one has."""
-    if not re.fullmatch(r"\d+(x\d+)*", text.strip().lower()):
+    if not _SIZE.fullmatch(text.strip()):
         if filters is not None:
             raise UsageError(
                 f"--filters goes with the size of a kernel, and {text} has filters of its own",
@@ -82,4 +113,19 @@ def _kernel(
             "is KHxKW",
             "for example --kernel 3x3 --filters 32",
         )
+    if spec.op is Op.CONV2D_TRANSPOSE:
+        return _back_across_channels(size, shape[3], spec.groups, filters), 1
     return across_channels(size, shape[3], spec.groups, filters), 1
+
+
+def _back_across_channels(size: Sequence[int], channels: int, groups: int, filters: int) -> Shape:
+    """Return the HWOI shape that makes `filters` feature maps of so many channels."""
+    if filters % groups:
+        divisors = [g for g in range(1, filters + 1) if filters % g == 0 and channels % g == 0]
+        raise GeometryError(
+            f"groups must divide the filters, but {groups} does not divide {filters}",
+            f"groups that divide {filters} filters and {channels} channels: "
+            f"{', '.join(map(str, divisors))}",
+        )
+    kh, kw = size
+    return kh, kw, filters // groups, channels

@@ -26,7 +26,7 @@ def peak(*arguments: str) -> int:
 
 @pytest.mark.skipif(os.name != "posix", reason="resource usage is POSIX")
 @pytest.mark.parametrize("engine", ["numpy", "cpu"])
-def test_eight_times_as_many_pictures_need_no_more_memory(tmp_path, monkeypatch, engine):
+def test_four_times_as_many_pictures_need_no_more_memory(tmp_path, monkeypatch, engine):
     monkeypatch.chdir(tmp_path)
     save("large.jpg", noise(600, 800, 3))
     for number in range(24):
@@ -38,6 +38,7 @@ def test_eight_times_as_many_pictures_need_no_more_memory(tmp_path, monkeypatch,
     options = ("--engine", engine, "-o", "out{index}{ext}")
     # What is compiled on the first use of a kernel size on a machine is no part of the batch.
     peak(*options, *links[:26])
-    few, many = peak(*options, *links[:50]), peak(*options, *links)
-    print(f"{few / 1e6:.0f} MB for 50, {many / 1e6:.0f} MB for 400")
+    # With fewer, large pictures hardly ever come at the same time.
+    few, many = peak(*options, *links[:100]), peak(*options, *links)
+    print(f"{few / 1e6:.0f} MB for 100, {many / 1e6:.0f} MB for 400")
     assert many < max(1.2 * few, few + 30e6)

@@ -50,7 +50,7 @@ def kernels(text):
 
 
 def test_commands_and_options():
-    assert offered("") == ["apply", "shape", "bench", "doctor", "kernels"]
+    assert offered("") == ["apply", "transpose", "shape", "bench", "doctor", "kernels"]
     assert offered("kernels", "") == ["list", "show", "check", "export"]
     assert offered("apply", "--bord") == ["--border"]
     [word] = complete(program(), ["apply"], "--bord")
@@ -144,6 +144,9 @@ def test_choices_of_apply(option, choices):
 
 
 def test_other_commands(folder):
+    assert offered("transpose", "-k", "biline") == ["bilinear"]
+    assert offered("transpose", "--padding", "f") == ["full"]
+    assert offered("transpose", "--output-shape", "") == []
     assert offered("shape", "28x28", "-k", "sob") == ["sobel"]
     assert offered("kernels", "show", "sobel", "gauss") == ["gaussian"]
     assert offered("kernels", "export", "sobel", "--format", "n") == ["npy", "npz"]

@@ -220,7 +220,7 @@ import sys
 from convtool import kernels
 from convtool.cli import main
 from convtool.doctor import warm
-few = [e for e in kernels.entries() if e.path.stem in ("sobel", "gaussian", "sharpen")]
+few = [e for e in kernels.entries() if e.path.stem in ("sobel", "gaussian", "sharpen", "bilinear")]
 kernels.entries = lambda: few
 del warm.PICTURES["rgba.png"], warm.PICTURES["array.npy"]
 """
@@ -253,8 +253,11 @@ def test_after_warming_nothing_is_compiled(tmp_path, samples):
     assert f", {len(units)} there before; kept in {folder}" in again.stdout
 
     photographs = write_photographs(tmp_path / "photographs", samples)
-    for line in ("-k sobel", "-k gaussian:sigma=2", "-k sharpen --stride 2"):
-        words = ["apply", *line.split(), "--engine", "cpu", "-o", f"{tmp_path}/out/"]
+    for line in (
+        *("apply -k sobel", "apply -k gaussian:sigma=2", "apply -k sharpen --stride 2"),
+        "transpose -k bilinear --stride 2 --border edge",
+    ):
+        words = [*line.split(), "--engine", "cpu", "-o", f"{tmp_path}/out/"]
         done = in_a_process(*words, *photographs, cache=cache)
         assert done.returncode == 0, done.stderr
         assert "engine      cpu" in done.stdout
@@ -319,15 +322,19 @@ def test_every_preset_is_warmed_in_every_way(tmp_path):
 
     errands = warm.prepare(tmp_path)
     done = {
-        (errand.request.kernel.name, errand.request.spec.stride, Path(name).name)
+        (
+            errand.request.spec.op,
+            errand.request.kernel.name,
+            errand.request.spec.stride,
+            Path(name).name,
+        )
         for errand in errands
         for name in errand.names
     }
     presets = [entry.path.stem for entry in kernels.entries()]
+    ways = [("conv2d", preset, (stride, stride)) for preset in presets for stride in (1, 2)]
+    ways.append(("conv2d_transpose", "bilinear", (2, 2)))
     assert done == {
-        (preset, (stride, stride), name)
-        for preset in presets
-        for stride in (1, 2)
-        for name in ("grey.png", "rgb.png", "rgba.png", "array.npy")
+        (*way, name) for way in ways for name in ("grey.png", "rgb.png", "rgba.png", "array.npy")
     }
     assert sum(len(errand.names) for errand in errands) == len(done)

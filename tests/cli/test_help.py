@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 import typer
@@ -10,6 +12,8 @@ from convtool import bank
 from convtool.cli import program
 from convtool.cli.help import Command, Group, definition, tidy
 from shell import run
+
+STACKS = Path(__file__).parent.parent.parent / "docs" / "stacks"
 
 ROOT = typer.main.get_command(program())
 
@@ -54,7 +58,7 @@ def test_there_is_a_page_for_every_command():
     assert [
         *("convtool", "apply", "bench", "doctor"),
         *("kernels", "kernels check", "kernels export", "kernels list", "kernels show"),
-        "shape",
+        *("shape", "transpose"),
     ] == NAMES
     for _, command in PAGES:
         assert isinstance(command, Command | Group)
@@ -112,11 +116,11 @@ def test_every_example_can_be_parsed():
     for line, words in lines:
         context = parsed(words)
         for kernel in context.params.get("kernel") or []:
-            if context.info_name == "apply" and not kernel.endswith(".npy"):
+            if context.info_name in ("apply", "transpose") and not kernel.endswith(".npy"):
                 assert bank.load([kernel]).filters, line
 
 
-def test_every_example_of_apply_would_run(tmp_path, monkeypatch):
+def test_every_example_of_apply_and_transpose_would_run(tmp_path, monkeypatch):
     import numpy as np
     from PIL import Image
 
@@ -124,17 +128,18 @@ def test_every_example_of_apply_would_run(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     for name in ("photo.png", "photo.jpg", "photo.tif", "photos/a.png"):
         Image.new("RGB", (30, 20)).save(name)
-    np.save("weights.npy", np.ones((3, 3, 3, 2)))
+    np.save("weights.npy", np.ones((3, 3, 3, 3)))
+    shutil.copy(STACKS / "edges.toml", tmp_path)
     tried = 0
     for line, (_, command, *words) in examples():
-        if command != "apply":
+        if command not in ("apply", "transpose"):
             continue
         given = b"photo.png\0" if "-0" in words else (tmp_path / "photo.png").read_bytes()
         words = ["photo.jpg" if word == "*.jpg" else word for word in words]
         ran = run(command, *words, "--dry-run", stdin=given)
         assert ran.code == 0, (line, ran.err)
         tried += 1
-    assert tried >= 8
+    assert tried >= 15
 
 
 def test_every_example_of_shape_and_kernels_works(tmp_path, monkeypatch, samples):
@@ -147,6 +152,7 @@ def test_every_example_of_shape_and_kernels_works(tmp_path, monkeypatch, samples
     for name in ("my-kernel", "my-filter", "kernels/one"):
         (tmp_path / f"{name}.toml").write_text(toml)
     (tmp_path / "my-kernel.csv").write_text("1,2\n3,4\n")
+    (tmp_path / "net.toml").write_text('[[layer]]\nop = "pool"\nsize = 2\n')
     for line, (_, command, *words) in examples():
         if command in ("shape", "kernels"):
             words = ["kernels/one.toml" if "*" in word else word for word in words]

@@ -185,6 +185,8 @@ def test_every_output_of_a_transposed_axis_is_in_one_phase_with_the_taps_that_re
             except GeometryError:
                 continue
             seen = {}
+            taps = tuple(len(rows.taps) for rows in geometry.phases(axis))
+            assert geometry.overlaps(axis) == taps
             for rows in geometry.phases(axis):
                 for u in range(rows.axis.o):
                     places = [u - rows.axis.before + r * rows.axis.d for r in range(rows.axis.k)]

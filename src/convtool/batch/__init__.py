@@ -23,6 +23,7 @@ from convtool.batch.model import (
 )
 from convtool.batch.prepare import Prepared, prepare
 from convtool.batch.run import pretend, refuse_terminal, run
+from convtool.batch.transposed import kernel_for
 from convtool.batch.workers import Crew
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Task",
     "Verified",
     "expand",
+    "kernel_for",
     "prepare",
     "pretend",
     "refuse_terminal",

@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool import engine, images
-from convtool.batch.layout import response_axes
+from convtool.batch.layout import DTYPES, response_axes
 from convtool.batch.model import Job, Request, Verified
 from convtool.batch.remarks import Outcome
-from convtool.geometry import Border, plan
+from convtool.batch.transposed import nearest_inputs, over_outputs, tap_sums
+from convtool.geometry import Axis, Border, ConvPlan, plan
 from convtool.images import Picture
+from convtool.kernels import Kernel
 from convtool.responses import activate, combine
 from convtool.terms import (
     AlphaMode,
@@ -19,6 +21,7 @@ from convtool.terms import (
     Depth,
     EngineName,
     MethodName,
+    Op,
     RangeMode,
 )
 
@@ -83,6 +86,10 @@ def compute(
     outcome : Outcome
         What the responses were.
     """
+    if request.stack is not None:
+        from convtool.batch import stacked  # and with it all that stacks need
+
+        return stacked.compute(request, job, picture, threads=threads)
     seen = see(request, job, picture)
     finish = _finish(request, job, seen)
     if finish is None:
@@ -149,12 +156,9 @@ def _finish(request: Request, job: Job, seen: Seen) -> engine.Finish | None:
         range=job.range,
         full_in=seen.full,
         full_out=_full_out(job, seen),
-        dtype=_DTYPES[Depth.FLOAT if seen.light else job.depth],
+        dtype=DTYPES[Depth.FLOAT if seen.light else job.depth],
         summarise=True,
     )
-
-
-_DTYPES = {Depth.EIGHT: "uint8", Depth.SIXTEEN: "uint16", Depth.FLOAT: "float32"}
 
 
 def verify(request: Request, job: Job, picture: Picture, pixels: NDArray[Any]) -> Verified:
@@ -165,15 +169,25 @@ def verify(request: Request, job: Job, picture: Picture, pixels: NDArray[Any]) -
     Verified
         The largest difference of the responses, and of the pixels.
     """
+    if request.stack is not None:
+        from convtool.batch import stacked
+
+        layers = [_compared(*pair) for pair in stacked.twice(request, job, picture)]
+        return Verified(max(error for error, _ in layers), max(most for _, most in layers), None)
     seen = see(request, job, picture)
     plain = job.choice._replace(engine=EngineName.NUMPY, method=MethodName.GEMM)
     with np.errstate(all="ignore"):
         found, _ = respond(request, job, seen)
         expected, _ = respond(request, job._replace(choice=plain), seen)
-        error = _difference(found, expected)
-        largest = float(np.max(np.abs(expected), initial=0, where=np.isfinite(expected)))
+        error, largest = _compared(found, expected)
     again, _ = _pixels(job, seen, expected)
     return Verified(error, largest, _difference(pixels, again))
+
+
+def _compared(found: NDArray[np.generic], expected: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the largest difference, and the largest finite value that is expected."""
+    largest = float(np.max(np.abs(expected), initial=0, where=np.isfinite(expected)))
+    return _difference(found, expected), largest
 
 
 def _difference(found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
@@ -218,7 +232,7 @@ def respond(
     filters = response_axes(settled, job.alpha)[1]
     y = y.reshape(*y.shape[:3], -1, filters)
     if job.alpha is AlphaMode.PREMULTIPLY:
-        cover = np.divide(y[..., -1:, :], kernel.sums, dtype=np.float32)
+        cover = np.divide(y[..., -1:, :], _whole_cover(kernel, settled), dtype=np.float32)
         y = images.unpremultiply(y[..., :-1, :], cover / np.float32(full))
         kept = cover[..., 0, :]
     y = activate(_biased(y, request), request.activation)
@@ -228,16 +242,30 @@ def respond(
     return combine(y, job.combine), alpha
 
 
+def _whole_cover(kernel: Kernel, settled: ConvPlan) -> NDArray[np.floating[Any]]:
+    """Return what becomes of an alpha of 1: (F,), or one number for every output."""
+    if settled.op is Op.CONV2D:
+        return np.array(kernel.sums)
+    return over_outputs(tap_sums(kernel, settled), settled)[:, :, None, :]
+
+
 def _colour_and_kept(job: Job, seen: Seen) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-    """Take alpha away where it is not convolved; kept, it is read at the windows' centres."""
+    """Take alpha away where it is not convolved; kept, it is read where the outputs lie."""
     pixels, settled = seen.pixels, job.plan
     kept: NDArray[np.float32] | None = None
     if job.alpha is AlphaMode.KEEP:
-        centres = (np.array(settled.rows.centres), np.array(settled.cols.centres))
-        kept = images.sample(pixels[..., -1:], *centres).astype(np.float32)
+        places = (
+            _nearest_pixels(settled.rows, settled.op),
+            _nearest_pixels(settled.cols, settled.op),
+        )
+        kept = images.sample(pixels[..., -1:], *places).astype(np.float32)
     if job.alpha in (AlphaMode.KEEP, AlphaMode.DROP):
         pixels = pixels[..., :-1]
     return pixels, kept
+
+
+def _nearest_pixels(axis: Axis, op: Op) -> NDArray[Any]:
+    return nearest_inputs(axis) if op is Op.CONV2D_TRANSPOSE else np.array(axis.centres)
 
 
 def _alpha(kept: NDArray[np.float32], job: Job, filters: int) -> NDArray[np.float32]:

@@ -1,16 +1,24 @@
 """How responses are laid out as images: alpha, depth, range, format, images per input."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from convtool import images
 from convtool.batch.model import Request, Source
-from convtool.batch.naming import fields_of, is_folder
+from convtool.batch.naming import fields_of, is_folder, suffix_of_maps
+from convtool.batch.transposed import input_channels, tap_sums
+from convtool.engine import Choice
 from convtool.errors import UsageError
-from convtool.geometry import ConvPlan, Note, Shape, size_text
+from convtool.geometry import ConvPlan, Note, Shape, plan, size_text
 from convtool.images import Format, Header
 from convtool.responses import grid_shape
-from convtool.terms import AlphaMode, Combine, Depth, RangeMode
+from convtool.terms import AlphaMode, Combine, Depth, Op, RangeMode
+
+if TYPE_CHECKING:
+    from convtool.stack.chain import Settled
+
+# How pixels of each depth are kept in memory.
+DTYPES = {Depth.EIGHT: "uint8", Depth.SIXTEEN: "uint16", Depth.FLOAT: "float32"}
 
 
 def settle_alpha(request: Request, header: Header) -> AlphaMode | None:
@@ -19,7 +27,8 @@ def settle_alpha(request: Request, header: Header) -> AlphaMode | None:
         return None
     kernel, asked = request.kernel, request.alpha
     if len(kernel.shape) == 4:
-        if kernel.shape[2] * request.spec.groups == header.shape[3] and asked is AlphaMode.AUTO:
+        takes = input_channels(kernel, request.spec)
+        if takes == header.shape[3] and asked is AlphaMode.AUTO:
             return None
         if asked in (AlphaMode.PREMULTIPLY, AlphaMode.FILTER):
             raise UsageError(
@@ -28,15 +37,28 @@ def settle_alpha(request: Request, header: Header) -> AlphaMode | None:
                 "leave --alpha out, or use --alpha drop with a kernel for the colours alone",
             )
         return AlphaMode.KEEP if asked is AlphaMode.AUTO else asked
+    if asked not in (AlphaMode.AUTO, AlphaMode.PREMULTIPLY):
+        return asked
+    weighs = _weighs(request, header)
     if asked is AlphaMode.AUTO:
-        return AlphaMode.PREMULTIPLY if all(kernel.sums) else AlphaMode.KEEP
-    if asked is AlphaMode.PREMULTIPLY and not all(kernel.sums):
+        return AlphaMode.PREMULTIPLY if weighs else AlphaMode.KEEP
+    if not weighs:
+        where = " for each output" if request.spec.op is Op.CONV2D_TRANSPOSE else ""
         raise UsageError(
-            f"--alpha premultiply needs filters whose taps do not sum to zero; those of "
+            f"--alpha premultiply needs filters whose taps do not sum to zero{where}; those of "
             f"{kernel.name} do",
             "use --alpha keep",
         )
     return asked
+
+
+def _weighs(request: Request, header: Header) -> bool:
+    """Whether the taps that meet in an output sum to something, wherever that output is."""
+    spec, kernel = request.spec, request.kernel
+    if spec.op is Op.CONV2D:
+        return all(kernel.sums)
+    alone = plan(spec._replace(groups=1), (*header.shape[:3], 1), kernel.shape)
+    return bool(tap_sums(kernel, alone).all())
 
 
 def output_suffix(request: Request) -> str | None:
@@ -61,6 +83,8 @@ def output_format(request: Request, source: Source, header: Header) -> Format:
     suffix = output_suffix(request) or request.format
     if suffix is None:
         suffix = (source.path and source.path.suffix) or header.format
+        if request.stack is not None and not (request.output or "").endswith("{ext}"):
+            suffix = suffix_of_maps(request.stack, suffix)
     return images.format_of(suffix)
 
 
@@ -128,6 +152,23 @@ class Arranged(NamedTuple):
     parts: int
     colours: int
     alpha: bool
+
+
+class Kind(NamedTuple):
+    """What inputs of one shape and type, which go to one type of file, have in common.
+
+    Beside `arranged` the fields are those of `Job`.
+    """
+
+    plan: ConvPlan
+    alpha: AlphaMode | None
+    arranged: Arranged
+    depth: Depth
+    range: RangeMode
+    choice: Choice
+    notes: tuple[Note, ...]
+    chain: "tuple[Settled, ...]" = ()
+    choices: tuple[Choice | None, ...] = ()
 
 
 def arrange(request: Request, settled: ConvPlan, alpha: AlphaMode | None, form: Format) -> Arranged:

@@ -1,7 +1,7 @@
 """The words of a batch: what is asked for, what is planned, what came of it."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from convtool.engine.planner import Choice
 from convtool.errors import ConvtoolError
@@ -19,9 +19,16 @@ from convtool.terms import (
     RangeMode,
 )
 
+if TYPE_CHECKING:
+    from convtool.batch.stacked import Stacked
+    from convtool.stack.chain import Settled
+
 
 class Request(NamedTuple):
-    """Everything that the command line says about the work, except the inputs."""
+    """Everything that the command line says about the work, except the inputs.
+
+    Of a stack of layers the kernel is the identity, under the stack's name.
+    """
 
     spec: ConvSpec
     kernel: Kernel
@@ -44,6 +51,7 @@ class Request(NamedTuple):
     kernel_files: tuple[Path, ...] = ()
     no_clobber: bool = False
     skip_existing: bool = False
+    stack: "Stacked | None" = None
 
     @property
     def combination(self) -> Combine:
@@ -118,7 +126,13 @@ class Job(NamedTuple):
         How many images the responses make.
     targets : tuple of Target
     choice : Choice
+        Of a stack, who computes all of its layers.
     notes : tuple of Note
+    chain : tuple of Settled
+        The layers of a stack, up to the last one shown. The plan is then that of the identity on
+        what the first layer gets, and the output shape that of the last layer.
+    choices : tuple of Choice or None
+        One for each of these layers; None where no engine has a part in it.
     """
 
     source: Source
@@ -135,6 +149,8 @@ class Job(NamedTuple):
     targets: tuple[Target, ...]
     choice: Choice
     notes: tuple[Note, ...]
+    chain: "tuple[Settled, ...]" = ()
+    choices: tuple[Choice | None, ...] = ()
 
 
 class Task(NamedTuple):
@@ -165,13 +181,13 @@ class Verified(NamedTuple):
         The largest difference of two responses.
     largest : float
         The largest response, to compare it with.
-    pixels : float
-        The largest difference of two stored values.
+    pixels : float or None
+        The largest difference of two stored values; None where they are a drawing of the responses.
     """
 
     error: float
     largest: float
-    pixels: float
+    pixels: float | None
 
 
 class Done(NamedTuple):

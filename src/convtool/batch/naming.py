@@ -8,11 +8,15 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from string import Formatter
+from typing import TYPE_CHECKING
 
 from convtool.batch.model import Failed, LeftOut, Request, Source, Target, Task
 from convtool.errors import UsageError
 from convtool.images import Format
 from convtool.terms import IMAGE_SUFFIXES, Combine
+
+if TYPE_CHECKING:
+    from convtool.batch.stacked import Stacked
 
 NUMBERS = ("index", "frame", "filter")
 FIELDS = ("stem", "ext", "parent", "kernel", *NUMBERS)
@@ -27,7 +31,7 @@ def targets_of(
     request: Request, source: Source, index: int, *, parts: int, frames: int, form: Format
 ) -> Iterator[Target]:
     """Name the outputs of one input: `parts` images, of `frames` frames each."""
-    template = _template(request, source, parts)
+    template = _template(request, source, parts, form)
     if template == "-":
         if parts > 1:
             raise UsageError(
@@ -58,15 +62,33 @@ def fixed_target(request: Request, source: Source, index: int) -> Target | None:
     return Target(Path(_named(template, request, source, index, None, 0, 0)))
 
 
-def _template(request: Request, source: Source, parts: int) -> str:
+def _template(request: Request, source: Source, parts: int, form: Format | None = None) -> str:
     many = ".{filter}" if parts > 1 else ""
-    name = f"{{stem}}.{{kernel}}{many}{{ext}}"
+    ext = "{ext}"
+    if request.stack is not None:
+        ext = suffix_of_maps(request.stack, form.name if form else (source.path or Path()).suffix)
+    name = f"{{stem}}.{{kernel}}{many}{ext}"
     if request.output is None:
         return "-" if source.path is None else f"{{parent}}/{name}"
     if is_folder(request.output):
         inside = str(source.inside).replace("{", "{{").replace("}", "}}")
         return os.path.join(request.output, inside, name)
     return request.output
+
+
+def suffix_of_maps(stack: "Stacked", given: str) -> str:
+    """Return how a stack's output ends where its name does not say it.
+
+    One layer of an array is an array. All else is a contact sheet, in which writing stays sharp.
+
+    Parameters
+    ----------
+    stack : Stacked
+    given : str
+        The suffix of the input, or its format.
+    """
+    array = given.lower().removeprefix(".") == "npy"
+    return ".npy" if array and len(stack.shown) == 1 else ".png"
 
 
 def _named(

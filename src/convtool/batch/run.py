@@ -31,7 +31,7 @@ from convtool.engine.cores import cores
 from convtool.errors import ConvtoolError, ImageError, UsageError
 from convtool.geometry import Note, size_text
 from convtool.images import Picture
-from convtool.terms import Depth
+from convtool.terms import Depth, Op
 
 # What pictures that are worked on at a time may take of the memory of this machine.
 SHARE_OF_MEMORY = 0.25
@@ -143,13 +143,20 @@ def _attempt(
                 job = _only_missing(job, existing)
             if lending is None:
                 return Planned(job)
-            with lending.lend(_footprint(job)):
+            with lending.lend(_footprint(request, job)):
                 return _do(request, job, file, threads)
     except ConvtoolError as error:
         return Failed(task.source, error)
     except MemoryError:
-        way_out = "apply it to parts of the image, or with a larger --stride"
-        return Failed(task.source, ImageError(f"not enough memory for {size}", way_out))
+        return Failed(task.source, ImageError(f"not enough memory for {size}", _smaller(request)))
+
+
+def _smaller(request: Request) -> str:
+    """Say how the same work takes less memory."""
+    if request.stack is not None:
+        return "apply it to parts of the image, or show fewer layers (--show)"
+    stride = "smaller" if request.spec.op is Op.CONV2D_TRANSPOSE else "larger"
+    return f"apply it to parts of the image, or with a {stride} --stride"
 
 
 def _only_missing(job: Job, existing: tuple[Target, ...]) -> Job:
@@ -158,11 +165,15 @@ def _only_missing(job: Job, existing: tuple[Target, ...]) -> Job:
     return job._replace(targets=missing, notes=(*job.notes, Note("some-exist", left)))
 
 
-def _footprint(job: Job) -> float:
+def _footprint(request: Request, job: Job) -> float:
     """Return about how many bytes of memory a job takes at most."""
     n, h, w, c = job.header.shape
     stored = n * h * w * max(c, 4) * _BYTES[job.header.depth]
-    responses = prod(job.plan.output_shape) * 4
+    responses: float = prod(job.plan.output_shape) * 4
+    if request.stack is not None:
+        from convtool.batch import stacked
+
+        responses = stacked.footprint(request, job)
     written = prod(job.output_shape[:3]) * max(job.output_shape[3], 4) * _BYTES[job.depth]
     return 2.0 * (stored + responses + written)
 
@@ -178,7 +189,7 @@ def _do(request: Request, job: Job, file: images.Opened, threads: int) -> Done:
     losses: dict[str, None] = {}
     merged = False
     for target in job.targets:
-        part, metadata = _part(job, pixels, opacity, target), _metadata(picture, target)
+        part, metadata = _part(job, pixels, opacity, target), _metadata(job, picture, target)
         channels, frames = part.shape[3], part.shape[0]
         losses |= dict.fromkeys(
             images.losses(job.format, metadata, channels=channels, frames=frames, depth=job.depth)
@@ -240,10 +251,12 @@ def _part(
     return pixels if target.frame is None else pixels[target.frame : target.frame + 1]
 
 
-def _metadata(picture: Picture, target: Target) -> images.Metadata:
-    if target.frame is None:
-        return picture.metadata
-    return picture.metadata._replace(durations=(), loop=None)
+def _metadata(job: Job, picture: Picture, target: Target) -> images.Metadata:
+    metadata = picture.metadata
+    if job.chain:  # a drawing of feature maps is not the photograph that they describe
+        timing = metadata.durations, metadata.loop
+        metadata = images.Metadata(metadata.format, durations=timing[0], loop=timing[1])
+    return metadata if target.frame is None else metadata._replace(durations=(), loop=None)
 
 
 def refuse_terminal() -> None:

@@ -1,10 +1,9 @@
 """One input whose header is read: its plan, type, names and engine; once for all of one kind."""
 
-from typing import NamedTuple
-
 from convtool import engine, images
 from convtool.batch.layout import (
-    Arranged,
+    DTYPES,
+    Kind,
     arrange,
     holds_frames,
     output_format,
@@ -13,25 +12,11 @@ from convtool.batch.layout import (
 )
 from convtool.batch.model import Job, Request, Source, Target
 from convtool.batch.naming import targets_of
-from convtool.engine import Choice
+from convtool.batch.remarks import plan_notes
 from convtool.errors import ImageError, UsageError
-from convtool.geometry import ConvPlan, Note, plan
+from convtool.geometry import ConvPlan, Note, plan, size_text
 from convtool.images import Format, Header
-from convtool.terms import AlphaMode, Depth, RangeMode
-
-_DTYPES = {Depth.EIGHT: "uint8", Depth.SIXTEEN: "uint16", Depth.FLOAT: "float32"}
-
-
-class _Kind(NamedTuple):
-    """What inputs of one shape and type, which go to one type of file, have in common."""
-
-    plan: ConvPlan
-    alpha: AlphaMode | None
-    arranged: Arranged
-    depth: Depth
-    range: RangeMode
-    choice: Choice
-    notes: tuple[Note, ...]
+from convtool.terms import AlphaMode, Depth, Op
 
 
 class Settler:
@@ -48,7 +33,7 @@ class Settler:
         self.request = request
         self.inputs = inputs
         # Written to by several threads: at worst one of them works out what is there already.
-        self._kinds: dict[tuple[Header, str], _Kind] = {}
+        self._kinds: dict[tuple[Header, str], Kind] = {}
 
     def job(self, source: Source, number: int, header: Header) -> Job:
         """Settle everything about one input.
@@ -97,15 +82,22 @@ class Settler:
             targets=targets,
             choice=kind.choice,
             notes=kind.notes,
+            chain=kind.chain,
+            choices=kind.choices,
         )
 
-    def _settle(self, header: Header, form: Format) -> _Kind:
+    def _settle(self, header: Header, form: Format) -> Kind:
         request, kernel = self.request, self.request.kernel
+        if request.stack is not None:
+            from convtool.batch import stacked  # and with it all that stacks need
+
+            return stacked.fit(request, header, form, self.inputs)
         alpha = settle_alpha(request, header)
         n, h, w, channels = header.shape
         if alpha in (AlphaMode.KEEP, AlphaMode.DROP):
             channels -= 1
         settled = plan(request.spec, (n, h, w, channels), kernel.shape, filters=kernel.filters)
+        _check_size(settled, request.max_pixels)
         arranged = arrange(request, settled, alpha, form)
         depth, mode, notes = settle_depth(request, header, form)
         if alpha not in (None, AlphaMode.DROP) and not arranged.alpha:
@@ -121,9 +113,21 @@ class Settler:
             weights=kernel.weights,
             threads=request.threads,
             macs=settled.macs * self.inputs,
-            dtype=_DTYPES[seen],
+            dtype=DTYPES[seen],
         )
-        return _Kind(settled, alpha, arranged, depth, mode, choice, (*settled.notes, *notes))
+        notes = (*plan_notes(settled, kernel), *notes)
+        return Kind(settled, alpha, arranged, depth, mode, choice, notes)
+
+
+def _check_size(settled: ConvPlan, most: int) -> None:
+    """Refuse a transposed convolution that would make a picture of a size that is hardly meant."""
+    n, h, w, _ = settled.output_shape
+    if settled.op is Op.CONV2D_TRANSPOSE and n * h * w > most:
+        raise ImageError(
+            f"the result {size_text(settled.output_shape)} would have {n * h * w} pixels, but at "
+            f"most {most} are made",
+            f"use a smaller --stride, or --max-pixels {n * h * w} if it is meant",
+        )
 
 
 def reserved(job: Job, names: tuple[Target, ...]) -> Job:

@@ -23,6 +23,7 @@ banks. Every command has a page of its own: convtool COMMAND --help.
 NOTES = f"""\
 Examples:
   convtool apply --kernel sobel --stride 2 --padding same photo.png
+  convtool transpose --kernel bilinear --stride 2 --border edge photo.png
   convtool shape 224x224x3 --kernel 7x7 --filters 64 --stride 2
   convtool kernels show gaussian:sigma=2
   convtool doctor
@@ -42,7 +43,7 @@ Environment:
 Files:
 {help.KERNEL_FILES}"""
 
-COMMANDS = ("apply", "shape", "kernels", "bench", "doctor")
+COMMANDS = ("apply", "transpose", "shape", "kernels", "bench", "doctor")
 
 
 def program(*names: str) -> typer.Typer:

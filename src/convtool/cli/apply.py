@@ -1,19 +1,68 @@
 """`convtool apply`: convolve images and write the results."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from convtool.cli import help, options
-from convtool.errors import UsageError
-from convtool.terms import MAX_PIXELS
+from convtool.cli import filtering, help, options
+from convtool.terms import MAX_PIXELS, Op
 
-# What a shell says of a program whose reader went away: 128 + SIGPIPE.
-PIPE_CLOSED = 141
+Kernels = Annotated[
+    list[str],
+    typer.Option(
+        "-k",
+        "--kernel",
+        metavar="KERNEL",
+        help="A preset (sobel, gaussian:sigma=2), a file (.toml .npy .npz .csv .txt .mat, an "
+        'image), or inline "3x3: -1,0,1 …". May be repeated: a filter bank.',
+        rich_help_panel=options.KERNEL,
+        show_default=False,
+    ),
+]
 
-RESPONSES, OUTPUT, INPUTS, RUN = "Responses", "Output", "Inputs", "Run and report"
+STACK = "Stack of layers"
 
-SYNOPSIS = "-k KERNEL [OPTIONS]"
+Layers = Annotated[
+    list[str],
+    typer.Option(
+        "--layer",
+        metavar="LAYER",
+        help='One layer, such as "conv kernel=sobel stride=2 relu" or "pool 2"; \'convtool shape '
+        "--help' lists what can stand in one. May be repeated: a stack.",
+        rich_help_panel=STACK,
+        show_default=False,
+    ),
+]
+StackFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A TOML file of layers; those of --layer follow them.",
+        rich_help_panel=STACK,
+        show_default=False,
+    ),
+]
+Show = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LAYER[,LAYER...]",
+        help="Which layers to show, by number or name; or all.",
+        rich_help_panel=STACK,
+        show_default="the last",
+    ),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="each|all",
+        help="Stretch each map to its own greys, or all maps of a layer alike.",
+        rich_help_panel=STACK,
+        show_default="each",
+    ),
+]
+
+SYNOPSIS = "-k KERNEL|--layer LAYER|--stack FILE [OPTIONS]"
 
 ABOUT = """Convolve images and write the results.
 
@@ -25,6 +74,10 @@ height, width, channels.
 A kernel of a height and a width filters each channel by itself; one of four
 axes (HWIO) sums across channels, as a layer of a network does. Without -o the
 result for photo.png is photo.KERNEL.png beside it.
+
+Several layers, by --layer or in a file, are a stack: the first works on the
+image, each other one on the feature maps of the one before it. What it makes is
+a contact sheet of the maps, labelled, or the maps themselves in a .npy.
 """
 
 NOTES = f"""\
@@ -57,6 +110,13 @@ Fine print:
              unless --fail-fast says so.
   streams    The type of standard input is told by its first bytes. With -o -
              the report goes to standard error.
+  stacks     Every layer that multiplies needs a kernel. A stack gets colours as
+             they are stored, 0 to 255, unless its file scales them by [input].
+             In a sheet a map's greys go up to its strongest values; zero is
+             black, or mid-grey in a layer that has values below zero. The
+             sheet of photo.jpg is photo.STACK.png, that of an array an array.
+             A .npy holds one layer, float32; so do pictures of single maps,
+             which {{filter}} in the name asks for: least black, greatest white.
 
 Examples:
   convtool apply --kernel sobel --stride 2 --padding same photo.png
@@ -67,16 +127,13 @@ Examples:
   convtool apply -k weights.npy --activation relu -o maps.npy photo.jpg
   convtool apply -k disk:radius=8 --linear --border reflect photo.jpg
   convtool apply -k sharpen -r --skip-existing -o sharp/ photos
+  convtool apply --stack edges.toml --show all -o sheets/ *.jpg
+  convtool apply --stack edges.toml --show smooth -o smooth.npy photo.jpg
+  convtool apply --layer "conv kernel=sobel relu" --layer "pool 4" photo.jpg
   find . -name '*.png' -print0 | convtool apply -k blur --files-from - -0
   cat photo.png | convtool apply -k sharpen - -o - > sharp.png
 
-Exit status:
-  0    all done
-  1    some inputs failed, the others are done
-  2    the command line is wrong, and nothing was done
-  130  interrupted; what is written is whole
-  141  who read the report or the image has gone away; likewise
-
+{filtering.STATUS}
 Environment:
 {help.COLOUR}{help.OWN_KERNELS}{help.CACHE}
 Files:
@@ -87,327 +144,47 @@ Kernels are listed by 'convtool kernels list'; sizes without pixels are told by
 
 
 def apply(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT...",
-            help="Image files, .npy arrays (HW, HWC or NHWC), folders with --recursive, "
-            "or - for standard input.",
-            show_default=False,
-        ),
-    ] = None,
-    kernel: Annotated[
-        list[str],
-        typer.Option(
-            "-k",
-            "--kernel",
-            metavar="KERNEL",
-            help="A preset (sobel, gaussian:sigma=2), a file (.toml .npy .npz .csv .txt .mat, an "
-            'image), or inline "3x3: -1,0,1 …". May be repeated: a filter bank.',
-            rich_help_panel=options.KERNEL,
-            show_default=False,
-        ),
-    ] = [],  # noqa: B006
-    normalize: Annotated[
-        bool,
-        typer.Option(
-            "--normalize", help="Scale the kernel to sum 1.", rich_help_panel=options.KERNEL
-        ),
-    ] = False,
+    context: typer.Context,
+    inputs: filtering.Inputs = None,
+    kernel: Kernels = [],  # noqa: B006
+    normalize: filtering.Normalize = False,
     flip: options.Flip = False,
     stride: options.Stride = "1",
     padding: options.PaddingOption = "same",
     dilation: options.Dilation = "1",
     groups: options.Groups = 1,
     border: options.BorderOption = "zero",
-    bias: Annotated[
-        str | None,
-        typer.Option(
-            metavar="B[,B...]",
-            help="Added to the responses: one number, or one per filter.",
-            rich_help_panel=RESPONSES,
-        ),
-    ] = None,
-    activation: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Applied to each response: none, relu, abs, sigmoid, tanh.",
-            rich_help_panel=RESPONSES,
-        ),
-    ] = "none",
-    combine: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOW",
-            help="What becomes of several filters' responses: each, magnitude, sum, mean, max, "
-            "absmax (keeps the sign), grid.",
-            rich_help_panel=RESPONSES,
-            show_default="what the preset says, else each",
-        ),
-    ] = None,
-    range: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOW",
-            help="How responses become pixels: clip, abs, signed (zero at mid-grey), stretch, "
-            "raw (float outputs only).",
-            rich_help_panel=RESPONSES,
-            show_default="clip; raw for float outputs",
-        ),
-    ] = None,
-    alpha: Annotated[
-        str,
-        typer.Option(
-            metavar="HOW",
-            help="What becomes of alpha: premultiply (weights the colours by it), filter (like a "
-            "colour), keep (as it is), drop. auto: premultiply, or keep where the taps sum to 0.",
-            rich_help_panel=RESPONSES,
-        ),
-    ] = "auto",
-    linear: Annotated[
-        bool,
-        typer.Option(
-            "--linear",
-            help="Compute in linear light, by the curve of the ICC profile or sRGB's; white is 1 "
-            "for --bias and constant:V.",
-            rich_help_panel=RESPONSES,
-        ),
-    ] = False,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="PATH",
-            help="A path, a folder (ending in /), - for standard output, or a name with {stem} "
-            "{ext} {parent} {kernel} {index} {frame} {filter}.",
-            rich_help_panel=OUTPUT,
-            show_default="{parent}/{stem}.{kernel}{ext}",
-        ),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The type for standard output: png, jpg, tif, webp, bmp, ppm, gif, npy.",
-            rich_help_panel=OUTPUT,
-            show_default="the input's",
-        ),
-    ] = None,
-    depth: Annotated[
-        str | None,
-        typer.Option(
-            metavar="8|16|float",
-            help="How a channel is stored.",
-            rich_help_panel=OUTPUT,
-            show_default="the input's",
-        ),
-    ] = None,
-    quality: Annotated[
-        int | None,
-        typer.Option(
-            metavar="1-100",
-            min=1,
-            max=100,
-            help="Of JPEG, and of WebP, which is lossless if none is given.",
-            rich_help_panel=OUTPUT,
-            show_default="the input's own for JPEG, else 92",
-        ),
-    ] = None,
-    compress_level: Annotated[
-        int | None,
-        typer.Option(
-            metavar="0-9",
-            min=0,
-            max=9,
-            help="zlib's level for PNG, 9 the smallest.",
-            rich_help_panel=OUTPUT,
-            show_default="quick: run lengths only",
-        ),
-    ] = None,
-    no_clobber: Annotated[
-        bool,
-        typer.Option(
-            "--no-clobber",
-            help="An existing output is an error, not overwritten.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    skip_existing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-existing",
-            help="Pass over inputs whose outputs exist.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    recursive: Annotated[
-        bool,
-        typer.Option(
-            "-r",
-            "--recursive",
-            help="Look for images in folders; -o FOLDER/ keeps the tree.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = False,
-    files_from: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|-",
-            help="Read names of inputs from a file, one a line.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
-    null: Annotated[
-        bool,
-        typer.Option(
-            "-0",
-            "--null",
-            help="Names in --files-from end with NUL, as from find -print0.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = False,
-    max_pixels: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Refuse images that claim to be larger.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = MAX_PIXELS,
-    engine: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Who computes: auto, numpy, cpu.", rich_help_panel=RUN),
-    ] = "auto",
-    method: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="How: auto, direct, separable, gemm, fft.", rich_help_panel=RUN
-        ),
-    ] = "auto",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "-j",
-            "--jobs",
-            metavar="N",
-            min=1,
-            help="How many images at a time; fewer where memory is short.",
-            rich_help_panel=RUN,
-            show_default="cores + 2",
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Threads of the cpu engine.",
-            rich_help_panel=RUN,
-            show_default="all cores",
-        ),
-    ] = None,
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify",
-            help="Compute again with the reference engine; print the largest error.",
-            rich_help_panel=RUN,
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "-n",
-            "--dry-run",
-            help="Say what would be written, and write nothing.",
-            rich_help_panel=RUN,
-        ),
-    ] = False,
-    fail_fast: Annotated[
-        bool,
-        typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=RUN),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel=RUN),
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "-v",
-            "--verbose",
-            help="Say what the other engines and methods would have cost.",
-            rich_help_panel=RUN,
-        ),
-    ] = False,
+    layers: Layers = [],  # noqa: B006
+    stack: StackFile = None,
+    show: Show = None,
+    scale: Scale = None,
+    bias: filtering.Bias = None,
+    activation: filtering.ActivationOption = "none",
+    combine: filtering.CombineOption = None,
+    range: filtering.Range = None,
+    alpha: filtering.Alpha = "auto",
+    linear: filtering.Linear = False,
+    output: filtering.Output = None,
+    format: filtering.Format = None,
+    depth: filtering.DepthOption = None,
+    quality: filtering.Quality = None,
+    compress_level: filtering.CompressLevel = None,
+    no_clobber: filtering.NoClobber = False,
+    skip_existing: filtering.SkipExisting = False,
+    recursive: filtering.Recursive = False,
+    files_from: filtering.FilesFrom = None,
+    null: filtering.Null = False,
+    max_pixels: filtering.MaxPixels = MAX_PIXELS,
+    engine: filtering.Engine = "auto",
+    method: filtering.Method = "auto",
+    jobs: filtering.Jobs = None,
+    threads: filtering.Threads = None,
+    verify: filtering.Verify = False,
+    dry_run: filtering.DryRun = False,
+    fail_fast: filtering.FailFast = False,
+    quiet: filtering.Quiet = False,
+    verbose: filtering.Verbose = False,
     json: options.Json = False,
 ) -> None:
     """Convolve images and write the results, with a report of shapes, padding and values."""
-    if not kernel:
-        raise UsageError(
-            "no kernel is given", "use --kernel sobel, for example; see 'convtool kernels list'"
-        )
-    spec = options.geometry(stride, padding, dilation, groups, border, flip)
-    if quiet and verbose:
-        raise UsageError("--quiet and --verbose exclude each other")
-    if no_clobber and skip_existing:
-        raise UsageError("--no-clobber and --skip-existing exclude each other")
-
-    if inputs and not (dry_run or skip_existing or no_clobber):
-        from convtool.images import ahead
-
-        ahead.begin_large(inputs[0], max_pixels)
-
-    # Here and not above: --help and usage errors need none of it.
-    from convtool import bank, batch, terms
-    from convtool.geometry import choice
-    from convtool.report import events
-
-    request = batch.Request(
-        spec=spec,
-        kernel=bank.load(kernel, normalize=normalize),
-        bias=options.numbers(bias, "--bias"),
-        activation=choice(terms.Activation, activation, "--activation"),
-        combine=choice(terms.Combine, combine, "--combine") if combine else None,
-        range=choice(terms.RangeMode, range, "--range") if range else None,
-        alpha=choice(terms.AlphaMode, alpha, "--alpha"),
-        depth=choice(terms.Depth, depth, "--depth") if depth else None,
-        engine=choice(terms.EngineName, engine, "--engine"),
-        method=choice(terms.MethodName, method, "--method"),
-        threads=threads,
-        output=output,
-        format=format,
-        quality=quality,
-        compress_level=compress_level,
-        linear=linear,
-        max_pixels=max_pixels,
-        verify=verify,
-        kernel_files=bank.files_of(kernel),
-        no_clobber=no_clobber,
-        skip_existing=skip_existing,
-    )
-    sources = batch.expand(inputs or [], recursive=recursive, files_from=files_from, null=null)
-    prepared = batch.prepare(request, sources)
-    report = events.Report(
-        request,
-        len(prepared),
-        quiet=quiet,
-        verbose=verbose,
-        as_json=json,
-        to_stderr=prepared.to_stdout,
-        dry_run=dry_run,
-    )
-    if prepared.to_stdout and not dry_run:
-        batch.refuse_terminal()
-    work = (
-        batch.pretend(request, prepared)
-        if dry_run
-        else batch.run(request, prepared, fail_fast=fail_fast, jobs=jobs)
-    )
-    try:
-        status = report.follow(work)
-    except BrokenPipeError:
-        status = PIPE_CLOSED
-    raise typer.Exit(status)
+    filtering.run(Op.CONV2D, **locals())

@@ -5,7 +5,7 @@ The words are kept here and not with the options: a command that is merely run i
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -123,11 +123,27 @@ def _filters(found: Definition) -> list[str]:
     return list(kernel.filter_names) or [str(index) for index in range(kernel.filters)]
 
 
+def _layer(incomplete: str) -> list[Word]:
+    """Complete the kind of a layer, which is its first word."""
+    from convtool.stack.layers import LayerKind
+
+    return [] if " " in incomplete else [Word(f"{kind} ", done=False) for kind in LayerKind]
+
+
+def _toml_files(incomplete: str) -> list[Word]:
+    return _named(incomplete, frozenset({".toml"}))
+
+
 def _files(incomplete: str) -> list[Word]:
     """List kernel files and folders that begin like that."""
-    folder, start = os.path.split(incomplete)
     # An image may be a kernel, but a folder of photographs is not a folder of kernels.
-    endings = {*kernels.SUFFIXES, *(terms.IMAGE_SUFFIXES if start else ())}
+    _, start = os.path.split(incomplete)
+    return _named(incomplete, {*kernels.SUFFIXES, *(terms.IMAGE_SUFFIXES if start else ())})
+
+
+def _named(incomplete: str, endings: Set[str]) -> list[Word]:
+    """List folders, and files with one of these endings, that begin like that."""
+    folder, start = os.path.split(incomplete)
     try:
         entries = sorted(os.scandir(Path(folder or ".").expanduser()), key=lambda e: e.name)
     except OSError:
@@ -149,22 +165,32 @@ _PADDINGS = _choice(terms.PaddingMode, without=(terms.PaddingMode.EXPLICIT,))
 _METHODS = _choice(terms.MethodName)
 _IMAGE_FORMATS = _words("png", "jpg", "tif", "webp", "bmp", "ppm", "gif", "npy")
 _GEOMETRY = {"padding": _PADDINGS, "border": _border}
+_FILTERING: Mapping[str, Complete] = {
+    **_GEOMETRY,
+    "kernel": kernel_words,
+    "activation": _choice(terms.Activation),
+    "combine": _choice(terms.Combine),
+    "range": _choice(terms.RangeMode),
+    "alpha": _choice(terms.AlphaMode),
+    "depth": _choice(terms.Depth),
+    "format": _IMAGE_FORMATS,
+    "engine": _choice(terms.EngineName),
+    "method": _METHODS,
+}
+_TRANSPOSED_PADDINGS = _choice(
+    terms.PaddingMode, without=(terms.PaddingMode.EXPLICIT, terms.PaddingMode.FIT)
+)
 
 # For every command, by the names of its parameters.
 WORDS: Mapping[str, Mapping[str, Complete]] = {
     "apply": {
-        **_GEOMETRY,
-        "kernel": kernel_words,
-        "activation": _choice(terms.Activation),
-        "combine": _choice(terms.Combine),
-        "range": _choice(terms.RangeMode),
-        "alpha": _choice(terms.AlphaMode),
-        "depth": _choice(terms.Depth),
-        "format": _IMAGE_FORMATS,
-        "engine": _choice(terms.EngineName),
-        "method": _METHODS,
+        **_FILTERING,
+        "layers": _layer,
+        "stack": _toml_files,
+        "scale": _words("each", "all"),
     },
-    "shape": {**_GEOMETRY, "kernel": kernel_words},
+    "transpose": {**_FILTERING, "padding": _TRANSPOSED_PADDINGS},
+    "shape": {**_GEOMETRY, "kernel": kernel_words, "layers": _layer, "stack": _toml_files},
     "show": {"names": kernel_words},
     "export": {
         "name": kernel_words,
@@ -172,7 +198,8 @@ WORDS: Mapping[str, Mapping[str, Complete]] = {
     },
     "bench": {
         "group": _words(
-            "small", "full-rank", "gaussian", "box", "stride", "dilation", "network", "none"
+            *("small", "full-rank", "gaussian", "box"),
+            *("stride", "dilation", "network", "transposed", "none"),
         ),
         "channels": _several("1", "3"),
         "dtype": _several("uint8", "float32"),
@@ -184,7 +211,7 @@ WORDS: Mapping[str, Mapping[str, Complete]] = {
 # Parameters whose values are none of ours to know; any other one without words is a file.
 _FREE = frozenset(
     "stride dilation groups filters bias quality threads max_pixels size repeat seconds jobs "
-    "compress_level".split()
+    "compress_level output_shape output_padding at want limit show".split()
 )
 
 

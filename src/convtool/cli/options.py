@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convtool.errors import UsageError
+from convtool.terms import Op
 
 if TYPE_CHECKING:
     from convtool.geometry import ConvSpec
 
+# The headings under which a page lists them.
 KERNEL, GEOMETRY = "Kernel", "Geometry"
 
 Stride = Annotated[
@@ -53,22 +55,51 @@ Flip = Annotated[
         rich_help_panel=GEOMETRY,
     ),
 ]
+OutputShape = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HxW",
+        help="Which of the legal sizes a transposed convolution makes.",
+        rich_help_panel=GEOMETRY,
+        show_default="padding same: the largest; others: the smallest",
+    ),
+]
+OutputPadding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|HxW",
+        help="The same as a distance in pixels from the smallest legal size.",
+        rich_help_panel=GEOMETRY,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
 def geometry(
-    stride: str, padding: str, dilation: str, groups: int, border: str, flip: bool
+    stride: str,
+    padding: str,
+    dilation: str,
+    groups: int,
+    border: str,
+    flip: bool,
+    *,
+    op: Op = Op.CONV2D,
+    output_shape: str | None = None,
+    output_padding: str | None = None,
 ) -> "ConvSpec":
     """Build the spec that the geometry options say."""
     from convtool.geometry import ConvSpec
 
     return ConvSpec.of(
+        op,
         stride=stride,
         padding=padding,
         dilation=dilation,
         groups=groups,
         border=border,
         flip=flip,
+        output_shape=output_shape,
+        output_padding=output_padding,
     )
 
 

@@ -16,9 +16,12 @@ from convtool.engine.cpu import machine
 from convtool.errors import ConvtoolError
 from convtool.geometry import ConvSpec, plan
 from convtool.kernels import Kernel
-from convtool.terms import EngineName, MethodName
+from convtool.terms import EngineName, MethodName, Op
 
 STRIDES = (1, 2)
+
+# What conv2d_transpose is for, among the presets, and its strides.
+ENLARGING, FACTORS = "bilinear", (2,)
 
 # What methods are chosen for, and what is filtered in its place: (H, W).
 PHOTOGRAPH = (2000, 3000)
@@ -76,8 +79,8 @@ def prepare(folder: Path) -> list[Errand]:
         errand
         for entry in kernels.entries()
         if entry.definition
-        for stride in STRIDES
-        for errand in _errands(entry.definition.kernel(), stride, folder)
+        for spec in _specs(entry.path.stem)
+        for errand in _errands(entry.definition.kernel(), spec, folder)
     ]
 
 
@@ -98,9 +101,16 @@ def clear() -> int:
         ) from None
 
 
-def _errands(kernel: Kernel, stride: int, folder: Path) -> Iterator[Errand]:
+def _specs(name: str) -> Iterator[ConvSpec]:
+    """Yield what a preset is used for."""
+    for stride in STRIDES:
+        yield ConvSpec.of(stride=stride)
+    for factor in FACTORS if name == ENLARGING else ():
+        yield ConvSpec.of(Op.CONV2D_TRANSPOSE, stride=factor, border="edge")
+
+
+def _errands(kernel: Kernel, spec: ConvSpec, folder: Path) -> Iterator[Errand]:
     """Gather the pictures for which one method is the quickest."""
-    spec = ConvSpec.of(stride=stride)
     together: dict[MethodName, list[str]] = {}
     for name, channels in PICTURES.items():
         photograph = (1, *PHOTOGRAPH, channels)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from convtool.images.picture import MAX_PIXELS, Header, Metadata, Picture, full_scale
     from convtool.images.ranges import Clipped, summary, to_pixels
     from convtool.images.reader import Opened, opened, probe, read
+    from convtool.images.sheet import Section, contact_sheet
     from convtool.images.storage import canvas, recycling
     from convtool.images.write import encode
 
@@ -26,8 +27,10 @@ __all__ = [
     "Metadata",
     "Opened",
     "Picture",
+    "Section",
     "canvas",
     "check",
+    "contact_sheet",
     "curves",
     "encode",
     "format_of",
@@ -53,6 +56,7 @@ _PLACES = {
     "picture": ("MAX_PIXELS", "Header", "Metadata", "Picture", "full_scale"),
     "ranges": ("Clipped", "summary", "to_pixels"),
     "reader": ("Opened", "opened", "probe", "read"),
+    "sheet": ("Section", "contact_sheet"),
     "storage": ("canvas", "recycling"),
     "write": ("encode",),
 }

@@ -5,7 +5,7 @@ Names and shapes cost no NumPy; weights import it when they are first asked for.
 
 from convtool.kernels.files import SUFFIXES, check, inspect
 from convtool.kernels.kernel import LONGEST, Kernel, Setting
-from convtool.kernels.naming import load
+from convtool.kernels.naming import from_folder, load
 from convtool.kernels.presets import entries, find
 from convtool.kernels.reading import Problem
 
@@ -18,6 +18,7 @@ __all__ = [
     "check",
     "entries",
     "find",
+    "from_folder",
     "inspect",
     "load",
 ]

@@ -1,35 +1,35 @@
 """Kernel files of every form → kernels; and what is wrong with one, by line."""
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from convtool.errors import KernelError
-from convtool.kernels import definition, presets
+from convtool.kernels import definition, presets, tensors
 from convtool.kernels.kernel import Kernel
 from convtool.kernels.reading import LineError, Problem, number, read_bytes, read_text
+from convtool.terms import Op
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-SUFFIXES = (".toml", ".npy", ".npz", ".csv", ".txt", ".mat")
+SUFFIXES = (".toml", *tensors.SUFFIXES, ".csv", ".txt", ".mat")
 
 
-def load(path: Path, member: str = "") -> Kernel:
+def load(path: Path, member: str = "", layout: str = "", op: Op = Op.CONV2D) -> Kernel:
     """Read a kernel file by its suffix.
 
     Parameters
     ----------
     path : Path
     member : str
-        Which array of a ``.npz`` file.
+        Which array of a ``.npz`` or ``.safetensors`` file.
+    layout : str
+        The order of the axes of an array of rank 4, as in ``OIHW``; empty for the order that `op`
+        takes, HWIO or HWOI.
+    op : Op
 
     Raises
     ------
     KernelError
         With the file, the line where there is one, and the first of its problems.
     """
-    kernel, problems = _read(path, member)
+    kernel, problems = _read(path, member, layout, op)
     if kernel is None:
         raise problems[0].error(path)
     return kernel
@@ -51,20 +51,22 @@ def inspect(path: Path) -> tuple[list[Problem], Kernel | None]:
     return problems, kernel
 
 
-def _read(path: Path, member: str = "") -> tuple[Kernel | None, list[Problem]]:
+def _read(
+    path: Path, member: str = "", layout: str = "", op: Op = Op.CONV2D
+) -> tuple[Kernel | None, list[Problem]]:
     try:
         if path.suffix.lower() == ".toml":
             preset = path.resolve().parent in presets.folders()
             found, problems = definition.read(read_text(path), path, preset=preset)
             return (found.kernel() if found else None), problems
-        return _other(path, member), []
+        return _other(path, member, layout, op), []
     except LineError as error:
         return None, [Problem(error.line, error.message, error.hint)]
     except KernelError as error:
         return None, [Problem(0, error.message, error.hint)]
 
 
-def _other(path: Path, member: str) -> Kernel:
+def _other(path: Path, member: str, layout: str, op: Op) -> Kernel:
     name, origin = path.stem, str(path)
     match path.suffix.lower():
         case ".csv" | ".txt":
@@ -72,16 +74,15 @@ def _other(path: Path, member: str) -> Kernel:
         case ".mat":
             rows, offset = vips_matrix(read_text_or_matlab(path))
             return Kernel.from_rows(name, rows, origin, offset)
-        case ".npy":
-            return Kernel.from_array(name, _npy(path), origin)
-        case ".npz":
-            return Kernel.from_array(name, _npz(path, member), origin)
+        case suffix if suffix in tensors.SUFFIXES:
+            array = tensors.arranged(tensors.read(path, member), layout, tensors.ORDERS[op])
+            return Kernel.from_array(name, array, origin)
         case suffix:
             read_bytes(path, 1)
             raise KernelError(
                 f"a kernel file ends in {', '.join(SUFFIXES)}, but this one in "
                 f"{suffix or 'nothing'}",
-                'rename it, or write the taps inline: "3x3: …"',
+                tensors.advice(suffix) or 'rename it, or write the taps inline: "3x3: …"',
             )
 
 
@@ -178,52 +179,3 @@ def read_text_or_matlab(path: Path) -> str:
             "in MATLAB, writematrix(kernel, 'kernel.csv') saves one that can be read",
         )
     return read_text(path)
-
-
-def _npy(path: Path) -> "NDArray[Any]":
-    import numpy as np
-
-    if read_bytes(path, 6) != b"\x93NUMPY":
-        raise KernelError("this is not a .npy file", "numpy.save writes one")
-    try:
-        # A map of the file: a header that claims more than the file holds costs no memory.
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
-        raise _array_fault(error) from None
-
-
-def _npz(path: Path, member: str) -> "NDArray[Any]":
-    import zipfile
-
-    import numpy as np
-
-    if read_bytes(path, 2) != b"PK":
-        raise KernelError("this is not a .npz file", "numpy.savez writes one")
-    try:
-        # Opened here, because np.load leaves a file open that it cannot read.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = list(archive.files)
-            if not names:
-                raise KernelError("this .npz file holds no array", "numpy.savez writes one")
-            if member and member not in names:
-                raise KernelError(f"it holds {', '.join(names)}, but no {member!r}")
-            if not member and len(names) > 1:
-                raise KernelError(
-                    f"one array must be chosen of the {len(names)} in it: {', '.join(names)}",
-                    f"write {path}:{names[0]}",
-                )
-            return np.asarray(archive[member or names[0]])
-    except KernelError:
-        raise
-    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile) as error:
-        raise _array_fault(error) from None
-
-
-def _array_fault(error: Exception) -> KernelError:
-    """Say in our words what NumPy found wrong."""
-    if re.search("python object|object arrays|pickle", str(error), re.IGNORECASE):
-        return KernelError(
-            "arrays of Python objects are never opened, as that can run any code",
-            "save the taps as float64",
-        )
-    return KernelError("the file is damaged, or cut short", "save it again")

@@ -5,21 +5,26 @@ import re
 from pathlib import Path
 
 from convtool.errors import KernelError
-from convtool.kernels import files, inline, presets
+from convtool.kernels import files, inline, presets, tensors
 from convtool.kernels.definition import Definition
 from convtool.kernels.families import value_text
 from convtool.kernels.kernel import Kernel
+from convtool.terms import IMAGE_SUFFIXES, Op
 
 
-def load(text: str) -> Kernel:
+def load(text: str, *, layout: str = "", op: Op = Op.CONV2D) -> Kernel:
     """Return the kernel that a text names.
 
     Parameters
     ----------
     text : str
         Taps (``"3x3: -1,0,1 -2,0,2 -1,0,1"``, ``"1 -1"``), a kernel file (``edge.csv``,
-        ``bank.npz:name``), or a preset (``sobel``, ``gaussian:sigma=2,size=9``,
-        ``sobel:filter=x``).
+        ``bank.npz:name``, ``net.safetensors:conv1.weight``), or a preset (``sobel``,
+        ``gaussian:sigma=2,size=9``, ``sobel:filter=x``).
+    layout : str
+        The order of the axes of a file's array of rank 4, as in ``OIHW``; empty for the order that
+        `op` takes, HWIO or HWOI.
+    op : Op
 
     Raises
     ------
@@ -33,10 +38,10 @@ def load(text: str) -> Kernel:
     """
     if not text.strip():
         raise KernelError("a kernel's name is empty", "try sobel, or see 'convtool kernels list'")
-    path, member = _path(text)
+    path, member = tensors.split(text)
     # A file without a suffix hides no preset: `sobel` stays sobel wherever it is typed.
     if path.suffix.lower() in files.SUFFIXES or (os.path.isfile(path) and not presets.exists(text)):
-        return files.load(path, member)
+        return files.load(path, member, layout, op)
     if inline.is_inline(text):
         return inline.parse(text)
     if re.fullmatch(r"\s*\d+([x×]\d+)+\s*", text, re.IGNORECASE):
@@ -49,10 +54,24 @@ def load(text: str) -> Kernel:
     if Path(name).suffix and not presets.exists(name):
         raise KernelError(
             f"{text}: {Path(name).suffix} is no kernel file's suffix",
-            f'a kernel is a preset, taps as in "1 -1", or a file that ends in {_endings()}',
+            tensors.advice(Path(name).suffix)
+            or f'a kernel is a preset, taps as in "1 -1", or a file that ends in {_endings()}',
         )
     found = presets.find(_preset(name))
     return found.kernel(_arguments(found, arguments))
+
+
+def from_folder(text: str, folder: Path) -> str:
+    """Return a text that names a kernel so that a file's relative name begins at `folder`.
+
+    Examples
+    --------
+    >>> from_folder("net.npz:conv1", Path("nets")), from_folder("sobel", Path("nets"))
+    ('nets/net.npz:conv1', 'sobel')
+    """
+    path, _ = tensors.split(text)
+    is_file = path.suffix.lower() in (*files.SUFFIXES, *IMAGE_SUFFIXES)
+    return str(folder / text) if is_file else text
 
 
 def _preset(text: str) -> str:
@@ -75,14 +94,6 @@ def _example(found: Definition) -> str:
 
 def _endings() -> str:
     return ", ".join(files.SUFFIXES)
-
-
-def _path(text: str) -> tuple[Path, str]:
-    """Split ``file.npz:name``; other texts are paths as they stand."""
-    path, colon, member = text.rpartition(":")
-    if colon and path.lower().endswith(".npz"):
-        return Path(path), member
-    return Path(text), ""
 
 
 def _arguments(found: Definition, text: str) -> dict[str, str]:

@@ -25,14 +25,14 @@ from convtool.batch import (
 from convtool.geometry import Note, size_text
 from convtool.report.lines import BAD, DIM, GOOD, WARN, Line, emit, entry
 from convtool.report.plans import (
-    dropped_text,
     geometry_json,
     note_lines,
     notes_json,
-    operator_text,
-    padding_lines,
+    operator_entry,
+    reach_lines,
+    transposed_json,
 )
-from convtool.terms import Combine, Op, RangeMode
+from convtool.terms import Combine, RangeMode
 
 ARROW = " → "
 
@@ -273,6 +273,10 @@ def listening(deaf: bool, progress: Progress) -> Iterator[None]:
 
 def plan_lines(request: Request, job: Job) -> list[Line]:
     """Say what is done to images of one shape."""
+    if request.stack is not None:
+        from convtool.report import stacked  # and with it all that stacks need
+
+        return stacked.plan_lines(request.stack, job)
     settled, kernel = job.plan, request.kernel
     shapes = f"{size_text(job.header.shape)}{ARROW}{size_text(job.output_shape)}"
     filters = f", {combined(job.combine, kernel.filters)}" if kernel.filters > 1 else ""
@@ -282,9 +286,8 @@ def plan_lines(request: Request, job: Job) -> list[Line]:
             (shapes, GOOD),
             f"   {kernel.name} {size_text(kernel.shape)}{filters}",
         ),
-        entry(str(settled.op), operator_text(settled)),
-        *padding_lines(settled),
-        entry("dropped", dropped_text(settled)),
+        operator_entry(settled),
+        *reach_lines(settled),
         entry(
             "engine", f"{job.choice.engine}, {job.choice.method}", (f"   {job.choice.reason}", DIM)
         ),
@@ -296,6 +299,10 @@ def plan_lines(request: Request, job: Job) -> list[Line]:
 
 def option_lines(job: Job) -> list[Line]:
     """Say what every way to compute the plan would cost, by estimate; the one taken has a star."""
+    if job.chain:
+        from convtool.report import stacked
+
+        return stacked.option_lines(job)
     chosen = (job.choice.engine, job.choice.method)
     return [
         entry(
@@ -311,13 +318,15 @@ def option_lines(job: Job) -> list[Line]:
 
 def verified_line(verified: Verified) -> Line:
     """Say how far a result is from the reference engine's."""
-    pixels = "every stored value equal"
+    pixels = ", every stored value equal"
     if verified.pixels:
-        pixels = f"stored values differ by at most {verified.pixels:.3g}"
+        pixels = f", stored values differ by at most {verified.pixels:.3g}"
+    elif verified.pixels is None:
+        pixels = ""
     good = verified.error <= TOLERANCE * max(verified.largest, 1e-30)
     return entry(
         "verified",
-        f"largest error {verified.error:.3g} of values up to {verified.largest:.6g}, {pixels}",
+        f"largest error {verified.error:.3g} of values up to {verified.largest:.6g}{pixels}",
         ("" if good else "   beyond rounding", BAD),
     )
 
@@ -360,6 +369,8 @@ def values_text(event: Done) -> str:
     if event.minimum is None or event.maximum is None:
         return "no finite values"
     low, high = number_texts(event.minimum, event.maximum)
+    if event.job.chain:  # every map of a sheet has a range of its own
+        return f"values {low} to {high}"
     text = f"values {low} to {high}, {event.job.range}"
     if event.job.range is RangeMode.RAW:
         return text
@@ -411,11 +422,44 @@ def event_json(request: Request, event: Event, *, verbose: bool = False) -> dict
             "skipped": True,
         }
     job = event.job
-    record: dict[str, object] = {
+    record = {
         **_asked_json(request, job.source.name, job.targets),
+        **_job_json(request, job, verbose=verbose),
+    }
+    if isinstance(event, Done):
+        if event.verified:
+            # JSON has no infinity.
+            told = event.verified._asdict().items()
+            record["verified"] = {
+                key: None if v is None or not isfinite(v) else v for key, v in told
+            }
+        record["values"] = {
+            "min": event.minimum,
+            "max": event.maximum,
+            **({} if job.chain else {"clipped": event.clipped}),
+        }
+        record["seconds"] = {
+            "read": event.read,
+            "compute": event.compute,
+            "write": event.write,
+        }
+        record["notes"] = notes_json(event.notes)
+    else:
+        record["planned"] = True
+    return record
+
+
+def _job_json(request: Request, job: Job, *, verbose: bool) -> dict[str, object]:
+    """Return what is settled about an input."""
+    if request.stack is not None:
+        from convtool.report import stacked
+
+        return stacked.job_json(request.stack, job, verbose=verbose)
+    record: dict[str, object] = {
         "input_shape": list(job.header.shape),
         "output_shape": list(job.output_shape),
         **geometry_json(job.plan),
+        **transposed_json(job.plan),
         "combine": job.combine,
         "range": job.range,
         "alpha": job.alpha,
@@ -433,34 +477,24 @@ def event_json(request: Request, event: Event, *, verbose: bool = False) -> dict
             }
             for option in job.choice.options
         ]
-    if isinstance(event, Done):
-        if event.verified:
-            # JSON has no infinity.
-            told = event.verified._asdict().items()
-            record["verified"] = {key: v if isfinite(v) else None for key, v in told}
-        record["values"] = {
-            "min": event.minimum,
-            "max": event.maximum,
-            "clipped": event.clipped,
-        }
-        record["seconds"] = {
-            "read": event.read,
-            "compute": event.compute,
-            "write": event.write,
-        }
-        record["notes"] = notes_json(event.notes)
-    else:
-        record["planned"] = True
     return record
 
 
 def _asked_json(request: Request, name: str, targets: tuple[Target, ...]) -> dict[str, object]:
     """Return what is known of an input before it is read."""
+    outputs = [target.name for target in targets]
+    if request.stack is not None:
+        return {
+            "input": name,
+            "outputs": outputs,
+            "op": "stack",
+            "stack": request.stack.stack.name,
+        }
     kernel = request.kernel
     return {
         "input": name,
-        "outputs": [target.name for target in targets],
-        "op": Op.CONV2D,
+        "outputs": outputs,
+        "op": request.spec.op,
         "kernel": {
             "name": kernel.name,
             "shape": list(kernel.shape),

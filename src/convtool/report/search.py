@@ -1,0 +1,337 @@
+"""Answers to the questions that run backwards: wanted sizes, fitting paddings, the way back."""
+
+import json
+import sys
+
+from convtool.frameworks import View
+from convtool.geometry import Axis, ConvPlan, Padding, Pair, Shape, size_text
+from convtool.report.lines import DIM, GOOD, MARGIN, WARN, Line, emit, entry
+from convtool.report.plans import geometry_json, layer_json
+from convtool.search import DILATIONS, KERNELS, PAIRED, STRIDES, Answer, Fit, Fixed, Option
+from convtool.terms import Op, PaddingMode
+
+# What is said where no settings do for both axes.
+_APART = f"height and width differ: pairs of the simplest {PAIRED} of each"
+
+
+def _print_json(record: dict[str, object]) -> None:
+    json.dump(record, sys.stdout)
+    sys.stdout.write("\n")
+
+
+# From a size to layers
+
+
+def show_wanted(
+    shape: Shape,
+    want: Pair,
+    answer: Answer,
+    fixed: Fixed,
+    *,
+    transpose: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Print the layers that give a size."""
+    if as_json:
+        _print_json(wanted_json(shape, want, answer, transpose=transpose, limit=limit))
+        return
+    emit(wanted_table(shape, want, answer, fixed, transpose=transpose, limit=limit))
+
+
+def wanted_json(
+    shape: Shape, want: Pair, answer: Answer, *, transpose: bool, limit: int
+) -> dict[str, object]:
+    """Return the options as objects, with the flags that give each."""
+    return {
+        "op": Op.CONV2D_TRANSPOSE if transpose else Op.CONV2D,
+        "input_shape": list(shape),
+        "want": list(want),
+        "found": len(answer.options),
+        "apart": answer.apart,
+        "options": [option_json(option, transpose) for option in answer.options[:limit]],
+        "nearest": {"height": list(answer.nearest[0]), "width": list(answer.nearest[1])},
+    }
+
+
+def option_json(option: Option, transpose: bool) -> dict[str, object]:
+    """Return one layer that gives the size."""
+    rows, cols = option.rows, option.cols
+    return {
+        "kernel_shape": list(option.kernel),
+        "stride": list(option.stride),
+        "dilation": list(option.dilation),
+        "padding": {
+            "mode": option.padding.mode,
+            "top": rows.before,
+            "bottom": rows.after,
+            "left": cols.before,
+            "right": cols.after,
+        },
+        "output_padding": option.output_padding and list(option.output_padding),
+        "dropped": {"rows": rows.dropped, "cols": cols.dropped},
+        "flags": " ".join(filter(None, flags(option, transpose))),
+    }
+
+
+def wanted_table(
+    shape: Shape, want: Pair, answer: Answer, fixed: Fixed, *, transpose: bool, limit: int
+) -> list[Line]:
+    """Return the options as flags in columns, simplest first, with what each wastes."""
+    op = Op.CONV2D_TRANSPOSE if transpose else Op.CONV2D
+    sizes = f"{size_text(shape[1:3])} to {size_text(want)}"
+    shown = answer.options[:limit]
+    lines = [entry("wanted", (sizes, GOOD), f" by one {op}"), *_limit_lines(fixed)]
+    if not shown:
+        return lines + _nothing_lines(want, answer)
+    count = f"{len(answer.options)}" + (
+        f", the {len(shown)} simplest first" if len(shown) < len(answer.options) else ""
+    )
+    rows = [flags(option, transpose) for option in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines += [
+        entry("found", count),
+        *([entry("", _APART)] if answer.apart else []),
+        entry("", ("pads are top,bottom left,right; rows x columns at the end are left over", DIM)),
+        [],
+    ]
+    for row, option in zip(rows, shown, strict=True):
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True) if width]
+        lines.append([("  " + " ".join(cells), GOOD), (f"   {_waste(option, transpose)}", DIM)])
+    return lines
+
+
+def _limit_lines(fixed: Fixed) -> list[Line]:
+    """Say how far was searched, and what was held."""
+    tried = [
+        words
+        for name, words in (
+            ("kernel", f"kernels 1 to {KERNELS[-1]}"),
+            ("stride", f"strides 1 to {STRIDES[-1]} (and the ratio)"),
+            ("dilation", f"dilations 1 to {DILATIONS[-1]}"),
+            ("padding", "paddings valid, same, same-lower and equal ones below the window"),
+        )
+        if getattr(fixed, name) is None
+    ]
+    held = [
+        f"{name.replace('_', '-')} {value if isinstance(value, Padding) else size_text(value)}"
+        for name, value in zip(fixed._fields, fixed, strict=True)
+        if value is not None
+    ]
+    from textwrap import wrap
+
+    lines = [
+        entry("" if number else "tried", part)
+        for number, part in enumerate(wrap(", ".join(tried), 80 - MARGIN))
+    ]
+    return lines + ([entry("held", ", ".join(held))] if held else [])
+
+
+def _nothing_lines(want: Pair, answer: Answer) -> list[Line]:
+    lines = [entry("found", ("nothing", WARN))]
+    for name, n, nearest in zip(("height", "width"), want, answer.nearest, strict=True):
+        if nearest:
+            verb = "is" if len(nearest) == 1 else "are"
+            reached = " and ".join(map(str, nearest))
+            lines.append(entry("", f"no {name} of {n}; the nearest {verb} {reached}"))
+    return lines
+
+
+def flags(option: Option, transpose: bool) -> list[str]:
+    """Return what to type for a layer, one word or "" for each kind of setting."""
+    return [
+        f"-k {size_text(option.kernel)}",
+        _flag("--stride", option.stride, 1),
+        f"--padding {padding_text(option.padding)}",
+        _flag("--dilation", option.dilation, 1),
+        "--transpose" if transpose else "",
+        _flag("--output-padding", option.output_padding) if option.output_padding else "",
+    ]
+
+
+def _flag(name: str, pair: Pair, default: int | None = None) -> str:
+    if pair[0] == pair[1]:
+        return "" if pair[0] == default else f"{name} {pair[0]}"
+    return f"{name} {size_text(pair)}"
+
+
+def padding_text(padding: Padding) -> str:
+    """Write a padding as shortly as the option takes it: same, 1, 1x2 or 1,2,3,4."""
+    if padding.mode is not PaddingMode.EXPLICIT:
+        return str(padding)
+    top, bottom, left, right = padding.amounts
+    if (top, left) != (bottom, right):
+        return str(padding)
+    return str(top) if top == left else f"{top}x{left}"
+
+
+def _waste(option: Option, transpose: bool) -> str:
+    """Say what stands behind a word for the padding, and what is left over at the end."""
+    rows, cols = option.rows, option.cols
+    texts = []
+    if option.padding.mode in (PaddingMode.SAME, PaddingMode.SAME_LOWER):
+        texts.append(f"pads {rows.before},{rows.after} {cols.before},{cols.after}")
+    if rows.dropped or cols.dropped:
+        lost = "unreached" if transpose else "unread"
+        texts.append(f"{lost} {rows.dropped}x{cols.dropped}")
+    return "; ".join(texts)
+
+
+# Paddings that waste nothing
+
+
+def show_fit(shape: Shape, fits: tuple[Fit, Fit], *, as_json: bool) -> None:
+    """Print which paddings waste nothing."""
+    if as_json:
+        _print_json(
+            {
+                "input_shape": list(shape),
+                "height": fit_json(fits[0]),
+                "width": fit_json(fits[1]),
+            }
+        )
+        return
+    emit(fit_table(fits))
+
+
+def fit_json(fit: Fit) -> dict[str, object]:
+    """Return one axis."""
+    return {
+        "valid": fit.valid and _axis_json(fit.valid),
+        "same": fit.same and _axis_json(fit.same),
+        "equal": [_axis_json(axis) for axis in fit.equal],
+        "least": _axis_json(fit.least),
+        "why": fit.why,
+        "hint": fit.hint,
+    }
+
+
+def _axis_json(axis: Axis) -> dict[str, int]:
+    return {
+        "before": axis.before,
+        "after": axis.after,
+        "output": axis.o,
+        "dropped": axis.dropped,
+    }
+
+
+def fit_table(fits: tuple[Fit, Fit]) -> list[Line]:
+    """Return what each padding wastes; one block where both axes are alike."""
+    rows, cols = fits
+    if rows.least == cols.least:
+        return _fit_lines(rows, "both axes")
+    return [*_fit_lines(rows, rows.axis), [], *_fit_lines(cols, cols.axis)]
+
+
+def _fit_lines(fit: Fit, name: str) -> list[Line]:
+    axis = fit.least
+    window = f"kernel {axis.k}" + (f" (covers {axis.window})" if axis.d > 1 else "")
+    lines = [
+        entry("fit", (f"{name} of {axis.i}", GOOD), f", {window}, stride {axis.s}"),
+        _word_line("valid", fit.valid),
+        _word_line("same", fit.same),
+    ]
+    if fit.equal:
+        lines += _equal_lines(fit.equal)
+    else:
+        lines.append(entry("  equal", ("none: ", WARN), fit.why))
+        lines.append(entry("", (fit.hint, DIM)))
+    least = fit.least
+    lines.append(
+        entry(
+            "  least",
+            f"{least.before} before, {least.after} after: {_windows(least)}, nothing unread",
+        )
+    )
+    return lines
+
+
+def _equal_lines(equal: tuple[Axis, ...], most: int = 6) -> list[Line]:
+    lines = [
+        entry("  equal", f"--padding {found.before:<3} {_windows(found)}, nothing unread")
+        for found in equal[:most]
+    ]
+    if len(equal) > most:
+        lines.append(entry("", f"and {len(equal) - most} more, up to {equal[-1].before}"))
+    return lines
+
+
+def _windows(axis: Axis) -> str:
+    return "1 window" if axis.o == 1 else f"{axis.o} windows"
+
+
+def _word_line(word: str, axis: Axis | None) -> Line:
+    if axis is None:
+        return entry(f"  {word}", "no window fits")
+    pads = f"pads {axis.before},{axis.after}: {_windows(axis)}, "
+    if axis.dropped:
+        return entry(f"  {word}", pads, (f"{axis.dropped} unread at the end", WARN))
+    return entry(f"  {word}", pads + "nothing unread")
+
+
+# The way back
+
+
+def show_undo(
+    settled: ConvPlan, back: ConvPlan, views: tuple[View, ...], *, code: bool, as_json: bool
+) -> None:
+    """Print the layer that leads back to the size that a layer came from."""
+    from convtool.report import frameworks
+
+    if as_json:
+        _print_json(
+            {
+                "undoes": {"op": settled.op, **geometry_json(settled)},
+                "flags": undo_flags(back),
+                "layers": [layer_json(back)],
+                "output_shape": list(back.output_shape),
+                "frameworks": frameworks.views_json(views),
+            }
+        )
+        return
+    lines = [*undo_table(settled, back), *frameworks.side_by_side(back, views)]
+    emit(lines + (frameworks.code_lines(back, views) if code else []))
+
+
+def undo_table(settled: ConvPlan, back: ConvPlan) -> list[Line]:
+    """Return both ways, what to type, and what it is."""
+    from convtool.report import plans
+
+    lines = [
+        _way(settled),
+        _way(back),
+        entry("command", (f"convtool shape {undo_flags(back)}", GOOD)),
+    ]
+    if back.op is Op.CONV2D_TRANSPOSE:
+        lines += plans.legal_lines(back)
+    return [
+        *lines,
+        entry("note", "it brings the size back, and is the gradient (adjoint) of the other;"),
+        entry("", "it does not bring the values back: it is not its inverse"),
+    ]
+
+
+def _way(settled: ConvPlan) -> Line:
+    heading = "transpose" if settled.op is Op.CONV2D_TRANSPOSE else "conv2d"
+    sizes = f"{size_text(settled.input_shape)} to {size_text(settled.output_shape)}"
+    return entry(heading, (sizes, GOOD), (f"   kernel {size_text(settled.kernel_shape)}", DIM))
+
+
+def undo_flags(back: ConvPlan) -> str:
+    """Return what to type after ``convtool shape`` for a layer."""
+    from convtool.report import plans
+
+    spec = back.spec
+    words = [
+        size_text(back.input_shape if back.input_shape[0] > 1 else back.input_shape[1:]),
+        f"-k {size_text(back.kernel_shape)}",
+        _flag("--stride", spec.stride, 1),
+        "" if spec.padding.mode is PaddingMode.SAME else f"--padding {padding_text(spec.padding)}",
+        _flag("--dilation", spec.dilation, 1),
+        f"--groups {spec.groups}" if spec.groups > 1 else "",
+    ]
+    if back.op is Op.CONV2D_TRANSPOSE:
+        words.append("--transpose")
+        if back.output_shape[1:3] != plans.default_sizes(back):
+            words.append(_flag("--output-padding", plans.chosen_padding(back)))
+    return " ".join(filter(None, words))

@@ -1,0 +1,1 @@
+"""Layers one after another: read from words or a file, settled into sizes, costs and fields."""
