@@ -213,7 +213,7 @@ class Padding(NamedTuple):
 
     def __str__(self) -> str:
         if self.mode is not PaddingMode.EXPLICIT:
-            return self.mode
+            return self.mode.value
         return ",".join(map(str, self.amounts))
 
 
@@ -257,7 +257,7 @@ class Border(NamedTuple):
         return self.mode in (BorderMode.ZERO, BorderMode.CONSTANT)
 
     def __str__(self) -> str:
-        return f"constant:{self.value:g}" if self.mode is BorderMode.CONSTANT else self.mode
+        return f"constant:{self.value:g}" if self.mode is BorderMode.CONSTANT else self.mode.value
 
 
 class ConvSpec(NamedTuple):
