@@ -66,13 +66,19 @@ class Part(NamedTuple):
         if not self.reached:
             shape = self.plan.kernel_shape
             return np.zeros(shape if len(shape) == 4 else (1, *shape), taps.dtype)
+        down, across = _slice(self.rows.taps), _slice(self.cols.taps)
         if taps.ndim == 3:
-            return taps[:, self.rows.taps][:, :, self.cols.taps]
-        some = taps[self.rows.taps][:, self.cols.taps]
+            return taps[:, down, across]
+        some = taps[down, across]
         kh, kw, outputs, inputs = some.shape
         groups = self.plan.spec.groups
         split = some.reshape(kh, kw, outputs, groups, inputs // groups)
         return split.transpose(0, 1, 4, 3, 2).reshape(kh, kw, inputs // groups, groups * outputs)
+
+
+def _slice(taps: range) -> slice:
+    """Return the slice of these taps, which come from the last to the first."""
+    return slice(taps.start, taps.stop if taps.stop >= 0 else None, taps.step)
 
 
 def with_border(settled: ConvPlan, images: NDArray[Any]) -> tuple[ConvPlan, NDArray[Any]]:

@@ -113,7 +113,9 @@ def _transposed(
             x = np.ascontiguousarray(x)
         how = method if part.reached else _SIMPLEST[settled.per_channel]
         taps, result = part.weights(weights), part.results(out, settled)
-        pieces += _pieces(x, np.ascontiguousarray(taps), part.plan, how, finish, result, cut)
+        if settled.per_channel:
+            taps = np.ascontiguousarray(taps)
+        pieces += _pieces(x, taps, part.plan, how, finish, result, cut)
     run(pieces, count, side_by_side=True)
     if not finish.summarise:
         return out, None

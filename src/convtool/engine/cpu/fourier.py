@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from convtool.engine import tiles
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import Kind, address_of, kind_of, kind_of_result, whole_lines
+from convtool.engine.cpu.cutting import (
+    Kind,
+    address_of,
+    again,
+    kind_of,
+    kind_of_result,
+    whole_lines,
+)
 from convtool.engine.cpu.job import ADDRESS, JOB, WHOLE
 from convtool.engine.cpu.piece import (
     Piece,
@@ -164,7 +171,7 @@ def piece(
     machine.compile_elsewhere([store_unit(kind_of_result(out), end), load_unit(kind_of(x))])
     unit = function(machine.address("fourier", lanes, LAYOUT))
     planned = _plan(settled, cut, lanes, kind_of(x), kind_of_result(out), end)
-    record, recipe = planned.record.copy(), planned.recipe.copy()
+    record, recipe = again(planned.record), again(planned.recipe)
     j, r = record[0], recipe[0]
     taps = np.ascontiguousarray(weights, np.float32)
     dilation = settled.rows.d, settled.cols.d

@@ -19,7 +19,15 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from convtool.engine.cpu import machine
-from convtool.engine.cpu.cutting import PADDED, address_of, cut, kind_of, pixel_numbers, sources
+from convtool.engine.cpu.cutting import (
+    PADDED,
+    address_of,
+    again,
+    cut,
+    kind_of,
+    pixel_numbers,
+    sources,
+)
 from convtool.engine.cpu.job import FUSED, JOB
 from convtool.engine.cpu.piece import Piece, describe, function
 from convtool.engine.finish import Finish, Summary
@@ -179,7 +187,7 @@ def pieces(
     )
     found = []
     for planned in _plans(settled, kind, out.shape[3], threads, STRIP_BYTES):
-        record, recipe = planned.record.copy(), planned.recipe.copy()
+        record, recipe = again(planned.record), again(planned.recipe)
         j, r = record[0], recipe[0]
         image = _copy(x, settled, planned.region) if planned.region.copied else x
         partial = np.zeros((planned.items if finish.summarise else 0, 4, planned.lanes), np.float32)

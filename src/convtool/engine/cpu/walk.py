@@ -11,6 +11,7 @@ from convtool.engine.cpu.cutting import (
     CLOSE,
     Kind,
     address_of,
+    again,
     cut,
     kind_of,
     kind_of_result,
@@ -87,14 +88,14 @@ def piece(
         threads,
         STRIP_BYTES,
     )
-    record = planned.record.copy()
+    record = again(planned.record)
     j = record[0]
     j["image"], j["recipe"] = address_of(x), address_of(recipe.record)
     say_result(j, out)
     recipe.record["pitch"], recipe.record["offsets"] = j["pitch"], address_of(planned.offsets)
     if "line_length" in (recipe.record.dtype.names or ()):
         recipe.record["line_length"] = planned.line_length
-    straight = recipe.record.copy()
+    straight = again(recipe.record)
     plain = finish.plain and layout.filters == 1
     if planned.straight and plain and finish.dtype == "float32" and _steps(out, straight):
         j["straight"] = address_of(straight)
