@@ -49,7 +49,10 @@ NANOSECONDS = {
     "numpy": 3.28,  # a result
     "numpy tap": 0.315,  # a number of a patch, copied and multiplied
     "numpy gather": 1.04,  # a number of a patch across channels, copied
-    "numpy scatter": 1.5,  # a product added to what is there already
+    "apart": 0.3,  # a result among others' results, with its share of their cache line
+    "narrow apart": 1.0,
+    "numpy scatter": 2.5,  # a product added to what is there already
+    "numpy scatter pixels": 7.5,  # the same pixel by pixel, of a few channels each
     "numpy product": 0.0142,  # a multiply-add of its matrix
 }
 
@@ -158,7 +161,11 @@ def _transposed_options(
         }
         known = ways if number else dict.fromkeys(seconds, 0.0)
         ways = {way: total + seconds[way] for way, total in known.items() if way in seconds}
-    found = [Option(EngineName.CPU, way, total, how) for way, total in ways.items()]
+    apart = 0.0
+    if len(every) > 1:
+        name = "narrow apart" if narrow else "apart"
+        apart = NANOSECONDS[name] * 1e-9 * prod(settled.output_shape) / threads
+    found = [Option(EngineName.CPU, way, total + apart, how) for way, total in ways.items()]
     found.append(_option(EngineName.NUMPY, MethodName.GEMM, numpy_transposed_parts(settled)))
     return tuple(sorted(found, key=lambda option: option.seconds))
 
@@ -354,10 +361,11 @@ def numpy_transposed_parts(settled: ConvPlan) -> Parts:
     n, h, w, _ = settled.input_shape
     kh, kw = settled.kernel_shape[:2]
     added = float(n * h * w * settled.output_shape[3] * kh * kw)
-    parts = {"numpy scatter": added, "numpy": float(prod(settled.output_shape))}
+    parts = {"numpy": float(prod(settled.output_shape))}
     if not settled.per_channel:
-        parts["numpy product"] = float(settled.macs)
-    return parts
+        return parts | {"numpy scatter": added, "numpy product": float(settled.macs)}
+    few = settled.input_shape[3] > 1
+    return parts | {"numpy scatter pixels" if few else "numpy scatter": added}
 
 
 def numpy_parts(settled: ConvPlan) -> Parts:
