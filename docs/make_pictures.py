@@ -31,11 +31,24 @@ SHEET = [
 ]
 
 
+def convtool(command: str, *arguments: str) -> None:
+    """Run a command without its report."""
+    subprocess.run([sys.executable, "-m", "convtool", command, "-q", *arguments], check=True)
+
+
 def apply(image: Path, kernel: str, options: str, folder: Path) -> Image.Image:
     """Run ``convtool apply`` and open what it wrote."""
     output = folder / "out.png"
-    command = [sys.executable, "-m", "convtool", "apply", "-q", "-k", kernel, *options.split()]
-    subprocess.run([*command, "-o", str(output), str(image)], check=True)
+    convtool("apply", "-k", kernel, *options.split(), "-o", str(output), str(image))
+    with Image.open(output) as result:
+        return result.convert("RGB")
+
+
+def enlarge(image: Path, kernel: str, border: str, folder: Path) -> Image.Image:
+    """Run ``convtool transpose`` at stride 4 and open what it wrote."""
+    output = folder / "enlarged.png"
+    options = ("--stride", "4", "--border", border)
+    convtool("transpose", "-k", kernel, *options, "-o", str(output), str(image))
     with Image.open(output) as result:
         return result.convert("RGB")
 
@@ -75,6 +88,23 @@ def main() -> None:
         pair = [("512x512, at half size", before)]
         pair.append(("sobel, stride 2, same: 256x256", after))
         sheet(pair, 2).save(DOCS / "sobel.jpg", quality=85)
+
+        maps = folder / "maps.png"
+        stack = ["--stack", str(DOCS / "stacks" / "edges.toml"), "--show", "edges,texture"]
+        convtool("apply", *stack, "-o", str(maps), str(astronaut))
+        with Image.open(maps) as image:
+            image.save(DOCS / "maps.jpg", quality=80)
+
+        eye = folder / "eye.png"
+        with Image.open(cat) as image:
+            image.convert("RGB").crop((100, 70, 190, 130)).save(eye)
+        enlarged = []
+        for kernel, border in (("bilinear:factor=4", "edge"), ("bilinear:factor=4", "zero")):
+            caption = f"{kernel}, --border {border}"
+            enlarged.append((caption, enlarge(eye, kernel, border, folder)))
+        uneven = "6x6:" + " 1/4" * 36
+        enlarged.append(("6x6 of 1/4: uneven overlap", enlarge(eye, uneven, "edge", folder)))
+        sheet(enlarged, 3).save(DOCS / "enlarged.jpg", quality=85)
 
 
 if __name__ == "__main__":

@@ -328,7 +328,10 @@ def test_channels_and_groups_that_do_not_go_together():
     assert "groups must be 1 or 3, not 2" in message
     assert "4 axes (HWIO)" in hint
     message, hint = refused(kernel=(16, 3, 7, 7))
-    assert hint == "the kernel looks like PyTorch's OIHW: transpose(2, 3, 1, 0) makes it HWIO"
+    assert hint == (
+        "the kernel looks like PyTorch's OIHW: --layout OIHW reads it as such, and in Python "
+        "transpose(2, 3, 1, 0) makes it HWIO"
+    )
     message, hint = refused(shape=(1, 3, 28, 28), kernel=(7, 5, 3, 16))
     assert hint == "the images look like NCHW: transpose(0, 2, 3, 1) makes them NHWC"
     message, hint = refused(shape=(1, 8, 8, 5), kernel=(3, 3, 2, 8), groups=1)

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import convtool
 from conftest import ROOT
@@ -22,7 +23,8 @@ BLOCKS = [
     for block in re.findall(r"```console\n\$ convtool (.*?)\n(.*?)```", page, re.DOTALL)
 ]
 EXAMPLES = re.findall(
-    r"^(?:find .*?\| |cat \S+ \| )?convtool ((?:apply|shape|kernels) .*?)(?:\s+#.*| > \S+)?$",
+    r"^(?:find .*?\| |cat \S+ \| )?convtool "
+    r"((?:apply|transpose|shape|kernels) .*?)(?:\s+#.*| > \S+)?$",
     README,
     re.MULTILINE,
 )
@@ -52,7 +54,6 @@ def test_there_are_blocks_and_examples():
 def test_every_command_line_works(command, tmp_path, monkeypatch, samples):
     """Each command of the README on files of the names that it uses."""
     import numpy as np
-    from PIL import Image
 
     monkeypatch.chdir(tmp_path)
     photo = Image.open(samples / "coffee.png").resize((60, 40))
@@ -60,8 +61,10 @@ def test_every_command_line_works(command, tmp_path, monkeypatch, samples):
         os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
         photo.save(name)
     shutil.copytree(samples, "sample_images")
+    shutil.copytree(ROOT / "docs" / "stacks", "docs/stacks")
     np.save("conv1.npy", np.random.default_rng(0).standard_normal((7, 7, 3, 16)))
-    [toml] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    np.save("up1.npy", np.random.default_rng(0).standard_normal((3, 3, 8, 3)))
+    toml, _ = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     (tmp_path / "my-filter.toml").write_text(toml.replace("my-edges", "my-filter"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     os.makedirs("convtool/kernels")
@@ -71,6 +74,35 @@ def test_every_command_line_works(command, tmp_path, monkeypatch, samples):
     ran = run(*arguments, stdin=given)
     expected = 1 if "--padding fit" in command else 0
     assert ran.code == expected, ran.err
+
+
+def test_the_stack_of_the_readme(tmp_path, monkeypatch, samples):
+    """The file as it stands there, with a checkpoint of the names that it uses."""
+    import numpy as np
+
+    safetensors = pytest.importorskip("safetensors.numpy", reason="an extra reads checkpoints")
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    arrays = {
+        "conv1.weight": rng.standard_normal((8, 3, 7, 7)).astype(np.float32),
+        "conv1.bias": rng.standard_normal(8).astype(np.float32),
+    }
+    safetensors.save_file(arrays, "net.safetensors")
+    [text] = re.findall(r"<!-- stack -->\n```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "net.toml").write_text(text)
+    ran = run("apply", "--stack", "net.toml", "-o", "maps.npy", str(samples / "coffee.png"))
+    assert ran.code == 0, ran.err
+    with Image.open(samples / "coffee.png") as image:
+        pixels = np.asarray(image.convert("RGB"), np.float32)[None]
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = convtool.conv2d(
+        (pixels / 255 - mean) / deviation,
+        arrays["conv1.weight"].transpose(2, 3, 1, 0),
+        stride=2,
+        padding=3,
+        bias=arrays["conv1.bias"],
+    )
+    np.testing.assert_allclose(np.load("maps.npy"), np.maximum(expected, 0), rtol=1e-3, atol=1e-3)
 
 
 def test_the_python_block():

@@ -1012,7 +1012,10 @@ def _channels(
         if fits and out % fits == 0:
             hint = f"groups {fits} would fit"
         elif kernel_shape[1] * groups == c and kernel_shape[2] == kernel_shape[3]:
-            hint = "the kernel looks like PyTorch's OIHW: transpose(2, 3, 1, 0) makes it HWIO"
+            hint = (
+                "the kernel looks like PyTorch's OIHW: --layout OIHW reads it as such, and in "
+                "Python transpose(2, 3, 1, 0) makes it HWIO"
+            )
         elif input_shape[1] == takes and input_shape[2] == c:
             hint = "the images look like NCHW: transpose(0, 2, 3, 1) makes them NHWC"
         else:

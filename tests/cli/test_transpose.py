@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import naive
+from convtool import conv2d_transpose
 from program import noise, pixels_of, save
 from shell import run
 
@@ -546,3 +547,22 @@ def test_too_little_memory_is_that_image_s_failure(here, monkeypatch, command, s
     assert ran.code == 1
     assert "a.png: not enough memory for 1x4x5x1 to 1x4x5x1" in ran.err
     assert f"or with a {stride} --stride" in ran.err
+
+
+def test_weights_in_pytorchs_order(here):
+    rng = np.random.default_rng(8)
+    save("a.png", noise(8, 9, 3))
+    x = rng.integers(-4, 5, (1, 8, 9, 3)).astype(np.float32)
+    np.save("x.npy", x)
+    w = rng.integers(-4, 5, (3, 3, 2, 3)).astype(np.float32)  # HWOI
+    np.save("iohw.npy", w.transpose(3, 2, 0, 1))
+    ran = transposed("-k", "iohw.npy", "--layout", "IOHW", "-o", "y.npy", "x.npy")
+    assert ran.code == 0, ran.err
+    np.testing.assert_array_equal(np.load("y.npy"), conv2d_transpose(x, w))
+    refused = transposed("-k", "bilinear", "--layout", "IOHW", "a.png")
+    assert refused.code == 2
+    assert "--layout IOHW names the four axes of a kernel across channels" in refused.err
+    assert "bilinear has 2" in refused.err
+    refused = transposed("-k", "iohw.npy", "--layout", "NCHW", "x.npy")
+    assert refused.code == 2
+    assert "a layout names the axes H, W, O, I, each once, but 'NCHW' does not" in refused.err

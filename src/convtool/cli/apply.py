@@ -14,8 +14,8 @@ Kernels = Annotated[
         "-k",
         "--kernel",
         metavar="KERNEL",
-        help="A preset (sobel, gaussian:sigma=2), a file (.toml .npy .npz .csv .txt .mat, an "
-        'image), or inline "3x3: -1,0,1 …". May be repeated: a filter bank.',
+        help="A preset (sobel, gaussian:sigma=2), a file (.toml .npy .npz .safetensors .csv .txt "
+        '.mat, an image), or inline "3x3: -1,0,1 …". May be repeated: a filter bank.',
         rich_help_panel=options.KERNEL,
         show_default=False,
     ),
@@ -147,6 +147,7 @@ def apply(
     context: typer.Context,
     inputs: filtering.Inputs = None,
     kernel: Kernels = [],  # noqa: B006
+    layout: filtering.Layout = "",
     normalize: filtering.Normalize = False,
     flip: options.Flip = False,
     stride: options.Stride = "1",

@@ -185,11 +185,16 @@ _TRANSPOSED_PADDINGS = _choice(
 WORDS: Mapping[str, Mapping[str, Complete]] = {
     "apply": {
         **_FILTERING,
+        "layout": _words("HWIO", "OIHW"),
         "layers": _layer,
         "stack": _toml_files,
         "scale": _words("each", "all"),
     },
-    "transpose": {**_FILTERING, "padding": _TRANSPOSED_PADDINGS},
+    "transpose": {
+        **_FILTERING,
+        "layout": _words("HWOI", "IOHW"),
+        "padding": _TRANSPOSED_PADDINGS,
+    },
     "shape": {**_GEOMETRY, "kernel": kernel_words, "layers": _layer, "stack": _toml_files},
     "show": {"names": kernel_words},
     "export": {

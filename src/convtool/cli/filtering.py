@@ -13,6 +13,7 @@ from convtool.terms import Op
 if TYPE_CHECKING:
     from convtool.batch import Crew, Event, Prepared, Request
     from convtool.batch.stacked import Stacked
+    from convtool.kernels import Kernel
 
 RESPONSES, OUTPUT, INPUTS, RUN = "Responses", "Output", "Inputs", "Run and report"
 
@@ -35,6 +36,7 @@ IN_A_LAYER: Mapping[str, str] = {
     "groups": "conv kernel=weights.npy groups=2",
     "border": "conv kernel=sobel border=edge",
     "flip": "conv kernel=sobel flip",
+    "layout": "conv kernel=weights.npy layout=OIHW",
     "bias": "conv kernel=weights.npy bias=bias.npy",
     "activation": "conv kernel=sobel relu",
 }
@@ -59,6 +61,17 @@ PIPE_CLOSED = 141
 Normalize = Annotated[
     bool,
     typer.Option("--normalize", help="Scale the kernel to sum 1.", rich_help_panel=options.KERNEL),
+]
+
+Layout = Annotated[
+    str,
+    typer.Option(
+        metavar="AXES",
+        help="The order of the four axes in a kernel file: PyTorch saves OIHW, and IOHW of its "
+        "ConvTranspose2d.",
+        rich_help_panel=options.KERNEL,
+        show_default="HWIO, and HWOI for transpose",
+    ),
 ]
 
 # Responses
@@ -305,6 +318,7 @@ def run(
     *,
     inputs: Sequence[str] | None,
     kernel: Sequence[str],
+    layout: str,
     normalize: bool,
     flip: bool,
     stride: str,
@@ -386,7 +400,7 @@ def run(
         spec=spec,
         kernel=ready.kernel
         if ready
-        else batch.kernel_for(spec, bank.load(kernel), normalize=normalize),
+        else batch.kernel_for(spec, _loaded(op, kernel, layout), normalize=normalize),
         bias=options.numbers(bias, "--bias"),
         activation=choice(terms.Activation, activation, "--activation"),
         combine=choice(terms.Combine, combine, "--combine") if combine else None,
@@ -418,6 +432,20 @@ def run(
         else batch.run(request, prepared, fail_fast=fail_fast, jobs=jobs)
     )
     _report(request, prepared, work, quiet=quiet, verbose=verbose, json=json, dry_run=dry_run)
+
+
+def _loaded(op: Op, texts: Sequence[str], layout: str) -> "Kernel":
+    """Load the kernels, with the axes of files in the order that is said."""
+    from convtool import bank
+
+    kernel = bank.load(texts, layout=layout, op=op)
+    if layout and len(kernel.shape) != 4:
+        raise UsageError(
+            f"--layout {layout} names the four axes of a kernel across channels, but {kernel.name} "
+            f"has {len(kernel.shape)}",
+            "leave --layout out",
+        )
+    return kernel
 
 
 def _check_kernels(op: Op, kernels: Sequence[str]) -> None:

@@ -13,8 +13,9 @@ from convtool.errors import UsageError
 ABOUT = """List, show, check and export kernels.
 
 A kernel is a preset with parameters (gaussian:sigma=2,size=9), one filter of a
-preset (sobel:filter=x), a file (.toml .npy .npz .csv .txt .mat, an image), or
-the taps themselves ("3x3: -1,0,1 -2,0,2 -1,0,1"): what --kernel takes elsewhere.
+preset (sobel:filter=x), a file (.toml .npy .npz .safetensors .csv .txt .mat, an
+image), or the taps themselves ("3x3: -1,0,1 -2,0,2 -1,0,1"): what --kernel takes
+elsewhere.
 """
 
 NOTES = f"""\
