@@ -374,6 +374,18 @@ def _torch(task: Task) -> Iterator[Way]:
         "groups": groups,
         "padding": (top, left) if own else 0,
     }
+    yield from _in_both_layouts(
+        torch,
+        images,
+        weights,
+        lambda x, w: torch.nn.functional.conv2d(x, w, **options),
+    )
+
+
+def _in_both_layouts(
+    torch: Any, images: NDArray[Any], weights: NDArray[Any], compute: Callable[[Any, Any], Any]
+) -> Iterator[Way]:
+    """Yield a call for each order of axes in memory."""
     # Views in the order that it calls NCHW; in memory they are NHWC, its channels_last.
     x = torch.from_numpy(images).permute(0, 3, 1, 2)
     w = torch.from_numpy(np.ascontiguousarray(weights)).permute(3, 2, 0, 1)
@@ -385,7 +397,7 @@ def _torch(task: Task) -> Iterator[Way]:
 
         def call(inputs: list[Any] = inputs) -> Any:
             with torch.inference_mode():
-                return torch.nn.functional.conv2d(*inputs, **options)
+                return compute(*inputs)
 
         yield Way(f"PyTorch {name}", call, lambda y: y.permute(0, 2, 3, 1).numpy())
 
@@ -411,20 +423,12 @@ def _torch_transposed(torch: Any, task: Task) -> Iterator[Way]:
             max(axis.i - size, 0) for axis, size in zip(axes, plain, strict=True)
         ),
     }
-    x = torch.from_numpy(task.images).permute(0, 3, 1, 2)
-    w = torch.from_numpy(np.ascontiguousarray(weights)).permute(3, 2, 0, 1)
-    for name, layout in (
-        ("NCHW", torch.contiguous_format),
-        ("channels_last", torch.channels_last),
-    ):
-        inputs = [array.contiguous(memory_format=layout) for array in (x, w)]
 
-        def call(inputs: list[Any] = inputs) -> Any:
-            with torch.inference_mode():
-                y = torch.nn.functional.conv_transpose2d(*inputs, **options)
-                return y[:, :, : settled.rows.i, : settled.cols.i]
+    def compute(x: Any, w: Any) -> Any:
+        y = torch.nn.functional.conv_transpose2d(x, w, **options)
+        return y[:, :, : settled.rows.i, : settled.cols.i]
 
-        yield Way(f"PyTorch {name}", call, lambda y: y.permute(0, 2, 3, 1).numpy())
+    yield from _in_both_layouts(torch, task.images, weights, compute)
 
 
 def _attribute(module: str) -> Callable[[], str]:
