@@ -14,7 +14,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from functools import cache
+from functools import lru_cache
 from math import ceil, gcd
 from typing import NamedTuple, SupportsIndex, TypeVar
 
@@ -682,12 +682,11 @@ class Phase(NamedTuple):
     first : int
         The first of these outputs.
     taps : range
-        Of the kernel, in the order in which a window over the input meets them; none where the
-        stride exceeds the kernel.
+        Of the kernel, in the order in which a window over the input meets them.
     reads : range
         The lines of the input that take part.
     axis : Axis
-        Of the convolution over these lines; one tap that reads padding alone where there is none.
+        Of the convolution over these lines.
     """
 
     first: int
@@ -696,46 +695,51 @@ class Phase(NamedTuple):
     axis: Axis
 
 
-@cache
+@lru_cache(maxsize=256)
 def phases(transposed: Axis) -> tuple[Phase, ...]:
     """Take a transposed axis apart into convolutions of stride 1, one for each residue.
 
     Input j reaches output t through tap a where ``t + before = j*s + a*d``. For the outputs of one
-    residue modulo s these are every ``s / gcd(s, d)``-th tap, or none, and neighbouring ones of
-    them read inputs ``d / gcd(s, d)`` apart.
+    residue modulo s these are every ``s / gcd(s, d)``-th tap, and neighbouring ones of them read
+    inputs ``d / gcd(s, d)`` apart.
 
     Parameters
     ----------
     transposed : Axis
         Of a conv2d_transpose: `i` is the size of its output, `o` that of its input.
 
+    Returns
+    -------
+    tuple of Phase
+        By their first outputs; those that no tap reaches are left out.
+
     Source: Dumoulin & Visin, section 4; Odena, Dumoulin & Olah, "Deconvolution and checkerboard
     artifacts", Distill 2016.
     """
-    return tuple(_phase(transposed, first) for first in range(min(transposed.s, transposed.i)))
+    k, s, d = transposed.k, transposed.s, transposed.d
+    period = s // gcd(s, d)
+    least = {(a * d - transposed.before) % s: a for a in range(min(k, period))}
+    return tuple(
+        _phase(transposed, first, least[first]) for first in sorted(least) if first < transposed.i
+    )
 
 
-def _phase(axis: Axis, first: int) -> Phase:
+def _phase(axis: Axis, first: int, least: int) -> Phase:
+    """Return the outputs that tap `least` and every further one of its residue reach."""
     s, d = axis.s, axis.d
     common = gcd(s, d)
-    step = s // common
-    outputs = len(range(first, axis.i, s))
-    place = first + axis.before
-    least = next((a for a in range(min(step, axis.k)) if (place - a * d) % s == 0), axis.k)
-    count = len(range(least, axis.k, step))
-    if not count:
-        return Phase(first, range(0), range(0), Axis(0, 1, 1, 1, outputs, 0, outputs))
+    step, dilation = s // common, d // common
+    outputs, count = len(range(first, axis.i, s)), len(range(least, axis.k, step))
     taps = range(least + (count - 1) * step, least - 1, -step)
-    dilation = d // common
-    start = (place - taps[0] * d) // s  # which input the first tap of the first window reads
+    # Which input the first tap of the first window reads.
+    start = (first + axis.before - taps[0] * d) // s
     stop = start + outputs + (count - 1) * dilation
     reads = range(min(max(start, 0), axis.o), max(min(stop, axis.o), 0))
-    if not reads:
-        reads = range(0)
-        before, after = stop - start, 0
-    else:
+    before, after = stop - start, 0
+    if reads:
         before, after = reads[0] - start, stop - reads[-1] - 1
-    return Phase(first, taps, reads, Axis(len(reads), count, 1, dilation, before, after, outputs))
+    settled = Axis(len(reads), count, 1, dilation, before, after, outputs)
+    return Phase(first, taps, reads or range(0), settled)
 
 
 def beyond(transposed: Axis) -> Pair:
@@ -751,11 +755,15 @@ def overlaps(transposed: Axis) -> tuple[int, ...]:
     The counts are those of outputs far from the ends; the first belongs to output 0. Of a stride
     beyond 65536 they are the first so many.
     """
-    counts = [0] * min(transposed.s, transposed.i, 2**16)
-    for a in range(transposed.k):
-        residue = (a * transposed.d - transposed.before) % transposed.s
-        if residue < len(counts):
-            counts[residue] += 1
+    k, s, d = transposed.k, transposed.s, transposed.d
+    common = gcd(s, d)
+    period = s // common
+    # Tap a reaches outputs t where a·d = t + before modulo s: a = (t + before) / d modulo s / gcd.
+    inverse = pow(d // common, -1, period)
+    counts = []
+    for place in range(transposed.before, transposed.before + min(s, transposed.i, 2**16)):
+        least = place // common * inverse % period
+        counts.append(len(range(least, k, period)) if place % common == 0 else 0)
     return tuple(counts)
 
 

@@ -46,7 +46,7 @@ def combine(y: Floats, how: Combine) -> Floats:
     """
     match how:
         case Combine.EACH:
-            return y.reshape(*y.shape[:3], -1)
+            return y.reshape(*y.shape[:3], y.shape[3] * y.shape[4])
         case Combine.MAGNITUDE:
             return np.sqrt(np.einsum("...f,...f->...", y, y))
         case Combine.SUM:

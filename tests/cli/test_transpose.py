@@ -565,3 +565,14 @@ def test_weights_in_pytorchs_order(here):
     refused = run("transpose", "-k", "iohw.npy", "--layout", "NCHW", "x.npy")
     assert refused.code == 2
     assert "a layout names the axes H, W, O, I, each once, but 'NCHW' does not" in refused.err
+
+
+@pytest.mark.parametrize("engine", ["numpy", "cpu"])
+def test_an_empty_batch_gives_an_empty_one(here, engine):
+    np.save("none.npy", np.zeros((0, 4, 4, 3), np.float32))
+    transposed("-k", "bilinear", "--stride", "2", "--engine", engine, "-o", "y.npy", "none.npy")
+    assert np.load("y.npy").shape == (0, 8, 8, 3)
+    for options in (["sobel"], ["sobel:filter=x"], ["kirsch", "--combine", "grid"]):
+        ran = run("apply", "-k", *options, "--engine", engine, "-o", "z.npy", "none.npy")
+        assert (ran.code, ran.err) == (0, "")
+        assert np.load("z.npy").shape[0] == 0

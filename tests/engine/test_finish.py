@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convtool import conv2d, engine
+from convtool import conv2d, conv2d_transpose, engine
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvSpec, plan
 from convtool.images import summary, to_pixels
@@ -179,3 +179,20 @@ def test_squares_beyond_float32_are_counted():
     finish = BYTES._replace(combine=Combine.MAGNITUDE, summarise=True)
     _, summary = engine.finished(x, weights, settled, chosen, finish)
     assert summary.others == x.size
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("each", [1, 2, 4])
+@pytest.mark.parametrize("operator", [conv2d, conv2d_transpose])
+def test_every_output_channel_has_its_own_bias(operator, channels, each):
+    """Also where every input channel has filters of its own, and a grey picture has several."""
+    rng = np.random.default_rng(9)
+    x = rng.integers(-5, 6, (1, 11, 20, channels)).astype(np.float32)
+    outputs = channels * each
+    shape = (3, 3, 1, outputs) if operator is conv2d else (3, 3, each, channels)
+    w = rng.integers(-3, 4, shape).astype(np.float32)
+    bias = 100 * np.arange(outputs)
+    without = operator(x, w, groups=channels, engine="numpy")
+    for method in ("auto", "direct", "gemm"):
+        found = operator(x, w, groups=channels, bias=bias, engine="cpu", method=method)
+        np.testing.assert_array_equal(found, without + bias, method)

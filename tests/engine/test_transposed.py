@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from convtool import ConvtoolError, conv2d, conv2d_transpose, geometry
 from convtool.engine import Finish, choose, convolve, finished, phases
-from convtool.errors import EngineError, GeometryError, UsageError
+from convtool.errors import ArrayError, EngineError, GeometryError, UsageError
 from convtool.geometry import ConvSpec, plan, transposed_sizes
 from convtool.terms import Activation, EngineName, MethodName, Op, RangeMode
 from naive import conv2d_transpose as by_definition
@@ -185,8 +185,10 @@ def test_every_output_of_a_transposed_axis_is_in_one_phase_with_the_taps_that_re
             except GeometryError:
                 continue
             seen = {}
-            taps = tuple(len(rows.taps) for rows in geometry.phases(axis))
-            assert geometry.overlaps(axis) == taps
+            taps = dict.fromkeys(range(min(s, axis.i)), 0)
+            taps |= {rows.first: len(rows.taps) for rows in geometry.phases(axis)}
+            assert geometry.overlaps(axis) == tuple(taps.values())
+            assert 0 not in [len(rows.taps) for rows in geometry.phases(axis)]
             for rows in geometry.phases(axis):
                 for u in range(rows.axis.o):
                     places = [u - rows.axis.before + r * rows.axis.d for r in range(rows.axis.k)]
@@ -199,7 +201,11 @@ def test_every_output_of_a_transposed_axis_is_in_one_phase_with_the_taps_that_re
                 t: {(j, a) for j in range(o) for a in range(k) if t + axis.before == j * s + a * d}
                 for t in range(axis.i)
             }
-            assert seen == expected
+            assert seen == {t: taps for t, taps in expected.items() if t in seen}
+            reached = {
+                t for t in range(axis.i) for a in range(k) if (t + axis.before - a * d) % s == 0
+            }
+            assert set(seen) == reached
 
 
 def test_no_product_with_an_inserted_zero_is_planned():
@@ -325,3 +331,60 @@ def test_uneven_overlaps_and_gaps_are_noted_with_their_counts():
     assert "2 of every 3 rows and 2 of every 3 columns" in notes(1, 3)["unreached"].message
     assert "1 of every 2 rows" in notes(3, 2, d=2)["unreached"].message
     assert "a kernel of 6" in notes(5, 3)["uneven-overlap"].hint
+
+
+def test_a_large_stride_costs_what_its_taps_cost():
+    # 3x3 of 256x256 residues are reached; no work is laid out for the others.
+    x = np.arange(1.0, 5).reshape(1, 2, 2, 1)
+    for engine in ENGINES:
+        y = conv2d_transpose(x, ONES, stride=256, bias=7, engine=engine)[0, ..., 0]
+        expected = np.full((512, 512), 7.0)
+        for i, j in np.ndindex(2, 2):
+            expected[256 * i : 256 * i + 3, 256 * j : 256 * j + 3] += x[0, i, j, 0]
+        np.testing.assert_array_equal(y, expected)
+
+
+def test_taps_far_beyond_the_outputs_need_no_memory():
+    x = np.ones((1, 10, 10, 1))
+    y = conv2d_transpose(x, ONES, dilation=10**6, padding=10**6, engine="numpy")
+    np.testing.assert_array_equal(y, x)  # the centre alone is near
+
+
+def test_a_result_beyond_all_memory_is_refused_at_once():
+    with pytest.raises(ArrayError, match="the result would be 1x2000000000x2000000000x1: more"):
+        conv2d_transpose(np.ones((1, 2, 2, 1)), ONES, stride=10**9)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_parts_beyond_those_that_are_remembered(per_channel):
+    rng = np.random.default_rng(6)
+    x = rng.integers(-5, 6, (1, 4, 5, 2)).astype(np.float32)
+    w = rng.integers(-5, 6, (20, 19) if per_channel else (20, 19, 3, 2)).astype(np.float32)
+    asked = {"stride": (9, 10), "padding": (3, 2)}
+    settled = plan(ConvSpec.of(Op.CONV2D_TRANSPOSE, **asked), x.shape, w.shape)
+    assert phases.count(settled) == 90 > phases.FEW
+    assert sum(number for _, number in phases.alike(settled)) == 90
+    y = conv2d_transpose(x, w, **asked, engine="cpu")
+    np.testing.assert_array_equal(y, conv2d_transpose(x, w, **asked, engine="numpy"))
+    np.testing.assert_array_equal(y, definition(x, w, settled))
+
+
+def test_the_summary_counts_what_no_tap_reaches():
+    x = np.full((2, 3, 3, 1), 300, np.uint16)
+    settled = plan(ConvSpec.of(Op.CONV2D_TRANSPOSE, stride=2, padding="valid"), x.shape, (1, 1))
+    w = np.ones((1, 1, 1))
+    chosen = choose(settled, EngineName.CPU, weights=w)
+    finish = Finish(
+        bias=np.array([-4.0], np.float32),
+        range=RangeMode.CLIP,
+        full_in=255,
+        full_out=255,
+        dtype="uint8",
+        summarise=True,
+    )
+    y, summary = finished(x, w, settled, chosen, finish)
+    assert y.shape == (2, 5, 5, 1)
+    assert (y[:, ::2, ::2] == 255).all()
+    assert y.sum() == 2 * 9 * 255
+    assert (summary.least, summary.greatest) == (-4, 296)
+    assert (summary.below, summary.above, summary.values) == (2 * 16, 2 * 9, 2 * 25)

@@ -230,7 +230,7 @@ def respond(
         cover = engine.convolve(opacity, weights, alone, job.choice, threads=threads)
         y[..., -settled.filters :] = cover
     filters = response_axes(settled, job.alpha)[1]
-    y = y.reshape(*y.shape[:3], -1, filters)
+    y = y.reshape(*y.shape[:3], y.shape[3] // filters, filters)
     if job.alpha is AlphaMode.PREMULTIPLY:
         cover = np.divide(y[..., -1:, :], _whole_cover(kernel, settled), dtype=np.float32)
         y = images.unpremultiply(y[..., :-1, :], cover / np.float32(full))

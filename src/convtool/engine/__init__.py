@@ -5,6 +5,8 @@ imported when it is first chosen; none of them decides anything about sizes.
 """
 
 import operator
+import sys
+from math import prod
 from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
@@ -15,7 +17,16 @@ from convtool.engine.cores import cores
 from convtool.engine.finish import Finish, Summary
 from convtool.engine.planner import METHODS, Choice
 from convtool.errors import ArrayError, UsageError
-from convtool.geometry import Border, ConvPlan, ConvSpec, PaddingLike, PairLike, choice, plan
+from convtool.geometry import (
+    Border,
+    ConvPlan,
+    ConvSpec,
+    PaddingLike,
+    PairLike,
+    choice,
+    plan,
+    size_text,
+)
 from convtool.terms import Combine, EngineName, MethodName, Op, RangeMode
 
 Real = TypeVar("Real", np.float32, np.float64)
@@ -320,6 +331,11 @@ def _convolved(
             "a grey image of shape (H, W) is image[None, :, :, None]",
         )
     settled = plan(spec, x.shape, w.shape)
+    if 4 * prod(settled.output_shape) > sys.maxsize:
+        raise ArrayError(
+            f"the result would be {size_text(settled.output_shape)}: more than memory can hold",
+            f"the stride is {size_text(spec.stride)}, the padding {spec.padding}",
+        )
     wanted = _dtype(dtype)
     check_threads(threads)
     w = w[None] if w.ndim == 2 else w

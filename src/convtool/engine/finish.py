@@ -74,6 +74,15 @@ class Summary(NamedTuple):
     nan: int
     values: int
 
+    def times(self, number: int) -> "Summary":
+        """Return the summary of as many responses as these, so many times."""
+        return self._replace(
+            **{
+                name: getattr(self, name) * number
+                for name in ("others", "below", "above", "nan", "values")
+            }
+        )
+
     def joined(self, other: "Summary") -> "Summary":
         """Sum up two parts of an image."""
         least = [part.least for part in (self, other) if part.least is not None]

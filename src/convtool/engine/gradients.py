@@ -88,6 +88,8 @@ def conv2d_input_gradient(
     forward = _forward(input_shape, w.shape, stride, padding, dilation, groups, border)
     _check(g, forward)
     kind = _real(dtype)
+    if 0 in forward.input_shape:  # padding alone made windows fit
+        return np.zeros(forward.input_shape, kind)
     back = _backwards(forward)
     taps = w[None] if w.ndim == 2 else w
     wanted = choice(EngineName, engine, "engine")

@@ -37,7 +37,7 @@ def convolve(
         out = np.empty(settled.output_shape, weights.dtype)
     if settled.op is Op.CONV2D_TRANSPOSE:
         for image, result in zip(images, out, strict=True):
-            result[...] = _transposed(image, weights, settled)
+            _transposed(image, weights, settled, result)
         return out
     kh, kw = settled.kernel_shape[:2]
     rows = max(1, BAND // (settled.cols.o * kh * kw * settled.input_shape[3]))
@@ -113,42 +113,47 @@ def _product_grouped(
 
 
 def _transposed(
-    image: NDArray[np.generic], weights: NDArray[Real], settled: ConvPlan
-) -> NDArray[Real]:
+    image: NDArray[np.generic], weights: NDArray[Real], settled: ConvPlan, result: NDArray[Real]
+) -> None:
     """Add up what every pixel of (H, W, C) gives, tap by tap; weights (1, kh, kw) or HWOI."""
     rows, cols = settled.rows, settled.cols
-    around = (
-        (beyond(rows), beyond(cols)) if not _is_nothing(settled.spec.border) else ((0, 0), (0, 0))
-    )
+    around = ((0, 0), (0, 0))
+    if not _is_nothing(settled.spec.border):
+        around = (beyond(rows), beyond(cols))
     pixels = _bordered(image, around, settled.spec.border).astype(weights.dtype)
-    oc = settled.output_shape[3]
-    sheet = np.zeros((_sheet(rows, around[0]), _sheet(cols, around[1]), oc), weights.dtype)
+    result[...] = 0
     for a in range(rows.k):
-        down = _reached(rows, a, pixels.shape[0])
+        gives, down = _reached(rows, a, around[0])
         for b in range(cols.k):
-            across = _reached(cols, b, pixels.shape[1])
+            gives_too, across = _reached(cols, b, around[1])
+            some = pixels[gives, gives_too]
+            if not some.size:
+                continue
             if settled.per_channel:
-                sheet[down, across] += pixels * weights[0, a, b]
+                result[down, across] += some * weights[0, a, b]
             else:
-                sheet[down, across] += _given(pixels, weights[a, b], settled.groups)
-    top, left = rows.before + around[0][0] * rows.s, cols.before + around[1][0] * cols.s
-    return sheet[top : top + rows.i, left : left + cols.i]
+                result[down, across] += _given(some, weights[a, b], settled.groups)
 
 
 def _is_nothing(border: Border) -> bool:
     return border.is_fill and border.value == 0
 
 
-def _sheet(axis: Axis, around: Pair) -> int:
-    """Return how many lines the kernels of all inputs cover, and what else is asked for."""
-    covered = (axis.o + sum(around) - 1) * axis.s + axis.window
-    return max(covered, around[0] * axis.s + axis.before + axis.i)
+def _reached(axis: Axis, tap: int, around: Pair) -> tuple[slice, slice]:
+    """Return which inputs, with so many before and after them, reach an output through a tap.
 
-
-def _reached(axis: Axis, tap: int, inputs: int) -> slice:
-    """Return the lines that a tap reaches from all inputs."""
-    start = tap * axis.d
-    return slice(start, start + (inputs - 1) * axis.s + 1, axis.s)
+    Returns
+    -------
+    inputs, outputs : slice
+        As many of one as of the other.
+    """
+    place = tap * axis.d - axis.before  # the output that input 0 reaches
+    first = max(-(place // axis.s), -around[0])
+    last = min((axis.i - 1 - place) // axis.s, axis.o - 1 + around[1])
+    if last < first:
+        return slice(0), slice(0)
+    start, stop = place + first * axis.s, place + last * axis.s + 1
+    return slice(first + around[0], last + around[0] + 1), slice(start, stop, axis.s)
 
 
 def _given(pixels: NDArray[Real], tap: NDArray[Real], groups: int) -> NDArray[Real]:

@@ -8,6 +8,8 @@ stride are reached by the same taps, and are together an ordinary convolution of
                                 x . x . x .       other row
 """
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -28,6 +30,9 @@ from convtool.geometry import (
 )
 from convtool.terms import PaddingMode
 
+# So many parts are remembered for the next image of the same kind.
+FEW = 64
+
 
 class Part(NamedTuple):
     """A convolution that makes some of the outputs.
@@ -44,16 +49,9 @@ class Part(NamedTuple):
     rows: Phase
     cols: Phase
 
-    @property
-    def reached(self) -> bool:
-        """Whether any tap reaches these outputs; if not, they are the bias alone."""
-        return bool(self.rows.taps and self.cols.taps)
-
     def read(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the part of the images (N, H, W, C) that it reads."""
         rows, cols = self.rows.reads, self.cols.reads
-        if not self.reached:
-            return images[:, :0, :0]
         return images[:, rows.start : rows.stop, cols.start : cols.stop]
 
     def results(self, out: NDArray[Any], settled: ConvPlan) -> NDArray[Any]:
@@ -63,9 +61,6 @@ class Part(NamedTuple):
 
     def weights(self, taps: NDArray[Any]) -> NDArray[Any]:
         """Return its weights, of those of the whole: (1, kh, kw), or HWIO from HWOI."""
-        if not self.reached:
-            shape = self.plan.kernel_shape
-            return np.zeros(shape if len(shape) == 4 else (1, *shape), taps.dtype)
         down, across = _slice(self.rows.taps), _slice(self.cols.taps)
         if taps.ndim == 3:
             return taps[:, down, across]
@@ -110,38 +105,66 @@ def _grown(axis: Axis, around: Pair) -> Axis:
     return axis._replace(o=axis.o + sum(around), before=axis.before + around[0] * axis.s)
 
 
-@lru_cache(maxsize=256)
-def parts(settled: ConvPlan) -> tuple[Part, ...]:
-    """Take a transposed convolution apart; its border is one number."""
-    return tuple(
-        _part(settled, rows, cols) for rows in phases(settled.rows) for cols in phases(settled.cols)
-    )
+def parts(settled: ConvPlan) -> Iterable[Part]:
+    """Take a transposed convolution apart; its border is one number.
+
+    Outputs that no tap reaches are in none of the parts.
+    """
+    return _few(settled) if count(settled) <= FEW else _parts(settled)
+
+
+def count(settled: ConvPlan) -> int:
+    """Return how many parts there are."""
+    return len(phases(settled.rows)) * len(phases(settled.cols))
+
+
+@lru_cache(maxsize=64)
+def _few(settled: ConvPlan) -> tuple[Part, ...]:
+    return tuple(_parts(settled))
+
+
+def _parts(settled: ConvPlan) -> Iterator[Part]:
+    for rows in phases(settled.rows):
+        for cols in phases(settled.cols):
+            yield _part(settled, rows, cols)
+
+
+def alike(settled: ConvPlan) -> list[tuple[Part, int]]:
+    """Return one part of each size of kernel, and how many there are of it."""
+    return [
+        (_part(settled, rows, cols), high * wide)
+        for rows, high in _by_taps(phases(settled.rows))
+        for cols, wide in _by_taps(phases(settled.cols))
+    ]
+
+
+def _by_taps(found: tuple[Phase, ...]) -> list[tuple[Phase, int]]:
+    sizes = Counter(len(phase.taps) for phase in found)
+    return [
+        (next(phase for phase in found if len(phase.taps) == size), number)
+        for size, number in sizes.items()
+    ]
 
 
 def _part(settled: ConvPlan, rows: Phase, cols: Phase) -> Part:
-    border = settled.spec.border
-    if not (rows.taps and cols.taps):
-        rows, cols, border = _nothing(rows), _nothing(cols), Border()
     n, _, _, c = settled.input_shape
-    out = settled.output_shape[3]
-    groups = settled.spec.groups
-    size = (rows.axis.k, cols.axis.k)
+    out, groups = settled.output_shape[3], settled.spec.groups
+    pads = (rows.axis.before, rows.axis.after, cols.axis.before, cols.axis.after)
     spec = ConvSpec(
-        padding=Padding(
-            PaddingMode.EXPLICIT,
-            (rows.axis.before, rows.axis.after, cols.axis.before, cols.axis.after),
-        ),
+        padding=Padding(PaddingMode.EXPLICIT, pads),
         dilation=(rows.axis.d, cols.axis.d),
         groups=groups,
-        border=border,
+        border=settled.spec.border,
     )
-    shape = (n, rows.axis.i, cols.axis.i, c)
-    return Part(
-        plan(spec, shape, size if settled.per_channel else (*size, c // groups, out)), rows, cols
-    )
+    size = (rows.axis.k, cols.axis.k)
+    kernel = size if settled.per_channel else (*size, c // groups, out)
+    return Part(plan(spec, (n, rows.axis.i, cols.axis.i, c), kernel), rows, cols)
 
 
-def _nothing(phase: Phase) -> Phase:
-    """Return the phase with one tap that reads padding alone."""
-    outputs = phase.axis.o
-    return Phase(phase.first, range(0), range(0), Axis(0, 1, 1, 1, outputs, 0, outputs))
+def nothing(settled: ConvPlan) -> ConvPlan:
+    """Plan one output that no tap reaches: a convolution of padding alone."""
+    c = settled.input_shape[3]
+    out, groups = settled.output_shape[3], settled.spec.groups
+    spec = ConvSpec(padding=Padding(PaddingMode.EXPLICIT, (1, 0, 1, 0)), groups=groups)
+    kernel = (1, 1) if settled.per_channel else (1, 1, c // groups, out)
+    return plan(spec, (1, 0, 0, c), kernel)

@@ -51,8 +51,10 @@ NANOSECONDS = {
     "numpy gather": 1.04,  # a number of a patch across channels, copied
     "apart": 0.3,  # a result among others' results, with its share of their cache line
     "narrow apart": 1.0,
+    "part": 200_000,  # one of the convolutions that a transposed one is made of, laid out
     "numpy scatter": 2.5,  # a product added to what is there already
     "numpy scatter pixels": 7.5,  # the same pixel by pixel, of a few channels each
+    "numpy call": 15_000,  # a tap of one image
     "numpy product": 0.0142,  # a multiply-add of its matrix
 }
 
@@ -145,27 +147,30 @@ def _transposed_options(
     narrow: bool,
 ) -> tuple[Option, ...]:
     """Return the ways that every part of a transposed convolution can go."""
-    every = [part for part in phases.parts(_filled(settled)) if part.reached]
+    filled, number = _filled(settled), phases.count(settled)
+    # Which of very many parts are outer products is not asked.
+    few = number <= phases.FEW
+    each = [(part, 1) for part in phases.parts(filled)] if few else phases.alike(filled)
     able = [MethodName.DIRECT, MethodName.SEPARABLE, MethodName.FFT]
     ways = dict.fromkeys(able if settled.per_channel else [MethodName.GEMM], 0.0)
-    how = f"{len(every)} convolutions of stride 1" if len(every) > 1 else ""
-    for number, part in enumerate(every):
+    for first, (part, times) in enumerate(each):
         taps = None
-        if weights is not None and settled.per_channel:
+        if weights is not None and settled.per_channel and few:
             taps = part.weights(np.asarray(weights, np.float64))
         # Results that lie apart are stored by the general way alone.
         seconds = {
-            option.method: option.seconds
-            for option in options(part.plan, taps, threads, narrow=narrow, apart=len(every) > 1)
+            option.method: option.seconds * times
+            for option in options(part.plan, taps, threads, narrow=narrow, apart=number > 1)
             if option.engine is EngineName.CPU
         }
-        known = ways if number else dict.fromkeys(seconds, 0.0)
+        known = dict.fromkeys(seconds, 0.0) if first == 0 else ways
         ways = {way: total + seconds[way] for way, total in known.items() if way in seconds}
-    apart = 0.0
-    if len(every) > 1:
+    more = NANOSECONDS["part"] * 1e-9 * number
+    if number > 1:
         name = "narrow apart" if narrow else "apart"
-        apart = NANOSECONDS[name] * 1e-9 * prod(settled.output_shape) / threads
-    found = [Option(EngineName.CPU, way, total + apart, how) for way, total in ways.items()]
+        more += NANOSECONDS[name] * 1e-9 * prod(settled.output_shape) / threads
+    how = f"{number} convolutions of stride 1" if number > 1 else ""
+    found = [Option(EngineName.CPU, way, total + more, how) for way, total in ways.items()]
     found.append(_option(EngineName.NUMPY, MethodName.GEMM, numpy_transposed_parts(settled)))
     return tuple(sorted(found, key=lambda option: option.seconds))
 
@@ -361,7 +366,7 @@ def numpy_transposed_parts(settled: ConvPlan) -> Parts:
     n, h, w, _ = settled.input_shape
     kh, kw = settled.kernel_shape[:2]
     added = float(n * h * w * settled.output_shape[3] * kh * kw)
-    parts = {"numpy": float(prod(settled.output_shape))}
+    parts = {"numpy": float(prod(settled.output_shape)), "numpy call": float(n * kh * kw)}
     if not settled.per_channel:
         return parts | {"numpy scatter": added, "numpy product": float(settled.macs)}
     few = settled.input_shape[3] > 1

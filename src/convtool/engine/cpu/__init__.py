@@ -8,9 +8,11 @@ caches: there is no float copy of the image and no padded copy. Small kernels do
 where they can (`source.fused`).
 """
 
+from collections.abc import Iterable, Iterator
 from functools import reduce
+from itertools import islice
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,10 @@ from convtool.engine.cpu.cutting import ITEMS, pixel_numbers
 from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
+from convtool.geometry import phases as axis_phases
 from convtool.terms import Combine, MethodName, Op
+
+Item = TypeVar("Item")
 
 # So many seconds of work are worth a thread.
 WORTH = 1e-4
@@ -106,24 +111,47 @@ def _transposed(
         out = np.empty(settled.output_shape, finish.dtype)
     count = min(threads or cores(), cores(), _worth(settled))
     cut = max(count, out.nbytes // (BAND_BYTES * ITEMS))
-    pieces = []
-    for part in phases.parts(settled):
-        x = part.read(images)
-        if pixel_numbers(x) is None:
-            x = np.ascontiguousarray(x)
-        how = method if part.reached else _SIMPLEST[settled.per_channel]
-        taps, result = part.weights(weights), part.results(out, settled)
-        if settled.per_channel:
-            taps = np.ascontiguousarray(taps)
-        pieces += _pieces(x, taps, part.plan, how, finish, result, cut)
-    run(pieces, count, side_by_side=True)
-    if not finish.summarise:
-        return out, None
-    return out, reduce(Summary.joined, [piece.summary() for piece in pieces])
+    summaries = _unreached(images, settled, finish, out)
+    for some in batched(phases.parts(settled), phases.FEW):
+        pieces = []
+        for part in some:
+            x = part.read(images)
+            if pixel_numbers(x) is None:
+                x = np.ascontiguousarray(x)
+            taps, result = part.weights(weights), part.results(out, settled)
+            if settled.per_channel:
+                taps = np.ascontiguousarray(taps)
+            pieces += _pieces(x, taps, part.plan, method, finish, result, cut)
+        run(pieces, count, side_by_side=True)
+        if finish.summarise:
+            summaries += [piece.summary() for piece in pieces]
+    return out, reduce(Summary.joined, summaries) if finish.summarise else None
 
 
-# What sums taps that are all 0, where a method may have no way to do so.
-_SIMPLEST = {True: MethodName.DIRECT, False: MethodName.GEMM}
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield so many items at a time; itertools has it from Python 3.12 on."""
+    left = iter(items)
+    while some := list(islice(left, size)):
+        yield some
+
+
+def _unreached(
+    images: NDArray[Any], settled: ConvPlan, finish: Finish, out: NDArray[Any]
+) -> list[Summary]:
+    """Put into every output what becomes of no sum at all, if some are reached by no tap."""
+    n, height, width, _ = settled.output_shape
+    reached = prod(
+        sum(phase.axis.o for phase in axis_phases(axis)) for axis in (settled.rows, settled.cols)
+    )
+    left = n * (height * width - reached)
+    if not left:
+        return []
+    plan = phases.nothing(settled)
+    shape = plan.kernel_shape if len(plan.kernel_shape) == 4 else (1, 1, 1)
+    method = MethodName.DIRECT if plan.per_channel else MethodName.GEMM
+    one, summary = convolve(images[:1, :0, :0], np.zeros(shape), plan, method, 1, finish)
+    out[...] = one
+    return [summary.times(left)] if summary else []
 
 
 def run(pieces: list[Piece], threads: int, *, side_by_side: bool = False) -> None:

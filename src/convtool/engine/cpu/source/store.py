@@ -300,7 +300,7 @@ def unit(
                 if job.depth_biases:
                     for x in range(columns):
                         for o in range(depth):
-                            y[x * depth + o] += bias[o]
+                            y[x * depth + o] += bias[o * filters + f]
                 else:
                     for j in range(count):
                         y[j] += bias[f]
