@@ -240,16 +240,16 @@ def test_notes_name_the_odd_pixel():
 
 def test_notes_name_what_is_dropped_and_stepped_over():
     said = notes(ConvSpec.of(stride=2, padding="valid"), (1, 4, 5, 1), (3, 3))
-    assert said == {"dropped": "the last 1 row is read by no window"}
+    assert said == {"dropped": "the last row is read by no window"}
     said = notes(ConvSpec.of(stride=2, padding=1), (1, 4, 6, 1), (3, 3))
     assert said == {"unused-padding": "1 row and 1 column of padding at the end are unused"}
     said = notes(ConvSpec.of(stride=3, padding=((0, 1), (0, 0))), (1, 7, 6, 1), (3, 3))
     assert said == {
         "unused-padding": "1 row of padding at the end is unused",
-        "dropped": "the last 1 row is read by no window",
+        "dropped": "the last row is read by no window",
     }
     said = notes(ConvSpec.of(stride=3, padding="valid"), (1, 8, 8, 1), (3, 3))
-    assert said == {"dropped": "the last 2 rows and 2 columns are read by no window"}
+    assert said == {"dropped": "the last 2 rows and the last 2 columns are read by no window"}
     said = notes(ConvSpec.of(stride=(3, 1)), (1, 9, 9, 1), (2, 2))
     assert said["gaps"] == (
         "the stride 3 steps over the window of 2: 1 of every 3 rows are never read"
@@ -496,3 +496,45 @@ def test_geometry_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_windows_that_lie_in_the_padding_alone_are_counted():
+    def note(i, k, **options):
+        notes = plan(ConvSpec.of(**options), (1, i, i, 1), (k, k)).notes
+        return {note.code: note.message for note in notes}.get("padding-alone")
+
+    for i, k, s, d in itertools.product(range(1, 6), range(1, 4), (1, 2, 7), (1, 2)):
+        for before, after in itertools.product(range(7), repeat=2):
+            axis = forward_axis(i, k, s, d, (before, after)) if i + before + after > 4 else None
+            if axis is None:
+                continue
+            starts = [j * s - before for j in range(axis.o)]
+            idle = sum(start + axis.window <= 0 or start >= i for start in starts)
+            said = note(i, k, stride=s, dilation=d, padding=((before, after), (before, after)))
+            if idle:
+                which = f"{idle} of {axis.o}"
+                assert said == (
+                    f"{which} rows and {which} columns of windows lie wholly in the padding"
+                )
+            else:
+                assert said is None
+    assert note(10, 3, stride=15, padding="fit") == (
+        "2 of 2 rows and 2 of 2 columns of windows lie wholly in the padding"
+    )
+
+
+def test_padding_same_is_no_way_out_where_it_drops_something():
+    _, hint = refused(shape=(1, 28, 28, 1), kernel=(3, 3), stride=6, padding="fit")
+    assert "same" not in hint
+    assert hint.startswith("what fits: a kernel of 2 or 4, a stride of 5 or 7")
+    notes = plan(ConvSpec.of(stride=6, padding="valid"), (1, 28, 28, 1), (3, 3)).notes
+    assert [note.hint for note in notes if note.code == "dropped"] == [""]
+
+
+def test_what_pytorch_takes_and_its_kernels_are_recognized():
+    options = {"stride": 2, "dilation": 3, "padding": 1, "output_padding": 2}
+    message, hint = refused(op=Op.CONV2D_TRANSPOSE, shape=(1, 5, 5, 1), kernel=(5, 5), **options)
+    assert message.startswith("output_padding must be below the stride 2")
+    assert "PyTorch takes what is below the dilation 3, too" in hint
+    _, hint = refused(op=Op.CONV2D_TRANSPOSE, shape=(1, 5, 5, 6), kernel=(6, 3, 4, 4))
+    assert hint.startswith("the kernel looks like PyTorch's IOHW: --layout IOHW reads it")

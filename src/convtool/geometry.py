@@ -482,11 +482,13 @@ def _no_fit(i: int, k: int, s: int, d: int, axis: str) -> GeometryError:
         f"a stride of {_either(_near(s, lambda n: fit_pad(i, k, n, d)))}",
         f"a {axis} of {_either(_near(i, lambda n: fit_pad(n, k, s, d)))}",
     ]
+    ways = [way for way in ways if not way.endswith(" of ")]
+    if i and forward_axis(i, k, s, d, PaddingMode.SAME).dropped == 0:
+        ways.append("padding same")
     return GeometryError(
         f"padding fit has no solution for the {axis}: i + 2p - k_eff must be a multiple of s, "
         f"but {why}",
-        "what fits: "
-        + _either([way for way in ways if not way.endswith(" of ")] + ["padding same"] * bool(i)),
+        f"what fits: {_either(ways)}" if ways else "",
     )
 
 
@@ -594,6 +596,7 @@ def transposed_axis(
                 _transposed_ways(
                     [f"output_padding {_span(range(legal[0] - least, s))}"],
                     _input_for(i, k, s, d, padding),
+                    _pytorchs_way(output_padding, s, d),
                 ),
             )
         if size is not None and size != i:
@@ -659,6 +662,15 @@ def _input_for(i: int, k: int, s: int, d: int, padding: AxisPadding) -> str:
 
 def _transposed_ways(ways: Sequence[str], *more: str) -> str:
     return "what fits: " + "; ".join([*ways, *filter(None, more)])
+
+
+def _pytorchs_way(output_padding: int, s: int, d: int) -> str:
+    if not s <= output_padding < d:
+        return ""
+    return (
+        f"PyTorch takes what is below the dilation {d}, too, but no convolution turns such a size "
+        "back"
+    )
 
 
 def _span(sizes: range) -> str:
@@ -1019,6 +1031,15 @@ def _channels(
         times = f"{given} x {groups} groups = {takes}" if groups > 1 else f"{takes}"
         if fits and out % fits == 0:
             hint = f"groups {fits} would fit"
+        elif (
+            spec.op is Op.CONV2D_TRANSPOSE
+            and kernel_shape[0] == c
+            and kernel_shape[2] == kernel_shape[3]
+        ):
+            hint = (
+                "the kernel looks like PyTorch's IOHW: --layout IOHW reads it as such, and in "
+                "Python transpose(2, 3, 1, 0) makes it HWOI"
+            )
         elif kernel_shape[1] * groups == c and kernel_shape[2] == kernel_shape[3]:
             hint = (
                 "the kernel looks like PyTorch's OIHW: --layout OIHW reads it as such, and in "
@@ -1061,10 +1082,20 @@ def _notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
     if any(n for n, _ in unused):
         yield Note("unused-padding", f"{_counts(unused, 'of padding at the end')} unused")
     if any(n for n, _ in unread):
+        mended = [forward_axis(a.i, a.k, a.s, a.d, PaddingMode.SAME) for a, _, _ in axes]
+        reads = all(axis.dropped <= axis.after for axis in mended)
         yield Note(
             "dropped",
-            f"the last {_counts(unread)} read by no window",
-            "" if spec.padding.mode is PaddingMode.SAME else "padding same reads them",
+            f"{last_lines(unread)} read by no window",
+            "padding same reads them" if reads else "",
+        )
+    idle = [(_idle(axis), axis.o, line) for axis, line, _ in axes]
+    if any(n for n, _, _ in idle):
+        which = " and ".join(f"{n} of {of} {line}s" for n, of, line in idle if n)
+        yield Note(
+            "padding-alone",
+            f"{which} of windows lie wholly in the padding",
+            "padding below the size of the window has none of these",
         )
     for axis, line, _ in axes:
         if axis.s > axis.window and axis.o > 1:
@@ -1074,6 +1105,13 @@ def _notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
                 f"{axis.s - axis.window} of every {axis.s} {line}s are never read",
                 f"a stride of at most {axis.window} reads all",
             )
+
+
+def _idle(axis: Axis) -> int:
+    """Count the windows in which no pixel of the image lies."""
+    early = max(ceil((axis.before - axis.window + 1) / axis.s), 0)
+    late = axis.o - 1 - (axis.i - 1 + axis.before) // axis.s
+    return min(early, axis.o) + min(max(late, 0), axis.o - min(early, axis.o))
 
 
 def _overlap_notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
@@ -1109,6 +1147,13 @@ def _even_kernel(axis: Axis) -> int:
     """Return the next larger kernel whose taps are spread evenly over the residues."""
     period = axis.s // gcd(axis.s, axis.d)
     return ceil(axis.k / period) * period
+
+
+def last_lines(lines: Sequence[tuple[int, str]]) -> str:
+    """Name lines at the end: ``the last row and the last 2 columns are``."""
+    words = [f"the last {line}" if n == 1 else f"the last {n} {line}s" for n, line in lines if n]
+    verb = "is" if sum(n for n, _ in lines) == 1 else "are"
+    return f"{' and '.join(words)} {verb}"
 
 
 def _counts(lines: Sequence[tuple[int, str]], of: str = "") -> str:

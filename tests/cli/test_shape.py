@@ -76,7 +76,7 @@ def test_the_table():
         "3x3x1x32",
         "1x13x13x32",
         "floor((28 + 0 + 0 - 3) / 2) + 1 = 13",
-        "dropped     the last 1 row and 1 column are read by no window",
+        "dropped     the last row and the last column are read by no window",
         "13x13 = 169 in each image",
         "288   320 with a bias",
         "48,672 multiply-adds",
@@ -213,7 +213,7 @@ def test_the_table_of_a_transposed_layer():
     assert "taps by turns: rows get 1 2, columns get 1" in out
     assert "field 1x1 to 2x1 by turns" in out
     out = lines("2x2", "-k", "2", "--stride", "3", "--transpose", "--output-padding", "2x1")
-    assert "unreached   the last 1 row is reached by no pixel of the input" in out
+    assert "unreached   the last row is reached by no pixel of the input" in out
     assert "jump 0.3333x0.3333" in out
     out = lines("4x4", "-k", "5", "--transpose", "--border", "constant:2")
     assert "border      constant:2 beyond the input: top 2, bottom 2, left 2, right 2" in out

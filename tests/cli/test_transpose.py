@@ -428,7 +428,7 @@ def test_the_block_for_people(here):
         assert part in ran.out, ran.out
     options = ("-k", ONES, "--stride", "2", "--output-padding", "1", "a.png")
     out = transposed(*options, "-p", "valid").out
-    assert "unreached   the last 1 row and 1 column are reached by no pixel of the input" in out
+    assert "unreached   the last row and the last column are reached by no pixel of the input" in out
     # With padding of 1 that row is the last of a window.
     assert (
         "unreached   nothing: every row and column is reached"

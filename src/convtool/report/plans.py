@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from convtool.geometry import (
+    LINES,
     Axis,
     ConvPlan,
     Note,
     Pair,
     ReceptiveField,
     beyond,
+    last_lines,
     overlaps,
     size_text,
     transposed_sizes,
@@ -218,11 +220,10 @@ def dropped_text(settled: ConvPlan) -> str:
 def _beyond_reach(settled: ConvPlan) -> str:
     """Say how many lines at the end of the output no pixel of the input reaches."""
     # What is dropped is padding first, and only then a part of the output.
-    lost = [max(axis.dropped - axis.after, 0) for axis in (settled.rows, settled.cols)]
-    counts = [_count(n, line) for n, line in zip(lost, ("row", "column"), strict=True) if n]
-    if counts:
-        verb = "is" if sum(lost) == 1 else "are"
-        return f"the last {' and '.join(counts)} {verb} reached by no pixel of the input"
+    axes = zip((settled.rows, settled.cols), LINES, strict=True)
+    lost = [(max(axis.dropped - axis.after, 0), line) for axis, line in axes]
+    if any(n for n, _ in lost):
+        return f"{last_lines(lost)} reached by no pixel of the input"
     if any(note.code == "unreached" for note in settled.notes):
         return "nothing at the end, but the stride leaves gaps: see below"
     return "nothing: every row and column is reached"
