@@ -16,7 +16,7 @@ SOURCE = Path(convtool.__file__).parent
 
 # From the ground up. A module may import from the floors below its own and from its own package.
 FLOORS = [
-    {"errors", "terms", "version"},
+    {"errors", "terms", "version", "divisors"},
     {"geometry"},
     {"fields", "frameworks", "search"},
     {"kernels", "engine", "images", "responses"},
@@ -34,6 +34,7 @@ LIBRARIES = {
     "errors": set(),
     "terms": set(),
     "version": set(),
+    "divisors": set(),
     "geometry": set(),
     "fields": set(),
     "frameworks": set(),

@@ -5,10 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from convtool.errors import GeometryError
+from convtool.errors import GeometryError, UsageError
 from convtool.fields import (
+    LONGEST_AXIS,
     MOST_PHASES,
     Field,
+    GappedInfluence,
     Reach,
     Step,
     field,
@@ -209,6 +211,49 @@ def test_a_pattern_too_long():
         "the pattern of receptive fields repeats only after 90,000 outputs, and at most "
         f"{MOST_PHASES:,} are told apart"
     )
+
+
+def test_work_is_the_spans_that_are_put_together():
+    wide = Step(10**9, 1, 2)
+    assert [Reach().work(step) for step in (Step(3, 2), wide)] == [2, 2]
+    twice = Reach().through(Step.nearest(64))
+    assert twice.work(Step(3)) == 64 * 3
+    assert twice.work(wide) == 64 * 128
+    assert twice.work(Step(64, 64)) == 64
+    # Of eight taps at stride 4 and dilation 2 an output gets every second one.
+    assert twice.work(Step(8, 4, 2, transposed=True)) == 256 * 4
+
+
+def test_the_far_end_of_an_image_is_as_near_as_its_start():
+    steps, sizes = [Step(3, 1, 1, 1), Step(2, 2)], [2 * 10**9, 2 * 10**9, 10**9]
+    assert seen(steps, sizes, 10**9 - 1) == [2 * 10**9 - 3, 2 * 10**9 - 2, 2 * 10**9 - 1]
+    assert seen([Step(3, 10**9, before=1)], [28, 1], 0) == [0, 1]
+    up = [Step(4, 2, 1, 1, transposed=True)]
+    assert seen(up, [10**9, 2 * 10**9], 2 * 10**9 - 1) == [10**9 - 1]
+    assert seen(up, [10**9, 2 * 10**9], 10**9) == [10**9 // 2 - 1, 10**9 // 2]
+
+
+def test_what_is_spread_too_wide_is_refused():
+    with pytest.raises(UsageError) as caught:
+        seen([Step(3, 1, 2 * 10**9, 2 * 10**9)], [28, 28], 0)
+    assert caught.value.message == (
+        f"what an output sees is followed over at most {LONGEST_AXIS:,} pixels, but a kernel of 3 "
+        "at stride 1 and dilation 2000000000 spreads it over 4,000,000,001"
+    )
+    assert caught.value.hint.startswith("leave out --at")
+    assert len(seen([Step(LONGEST_AXIS)], [LONGEST_AXIS], 0)) == LONGEST_AXIS
+
+
+def test_influence_through_gaps():
+    # Every third row and column has a tap; behind it a kernel of 3 leaves the map at its rim.
+    gaps, conv = Step(1, 3, transposed=True), Step(3, 1, 1, 1)
+    influence = (
+        GappedInfluence.on((2, 1)).through((gaps, gaps), (6, 3)).through((conv, Step(1)), (6, 3))
+    )
+    # (last layer left or 0, first layer reached): row 0 and row 5 leave; row 5 reads no tap.
+    assert influence.rows.kinds == {(0, 1): 4, (2, 1): 1, (2, 2): 1}
+    assert influence.cols.kinds == {(0, 1): 1, (0, 2): 2}
+    assert influence.share == 2 * 3 / 18
 
 
 def test_a_photograph_through_fifty_layers_is_a_matter_of_shifts():

@@ -15,6 +15,7 @@ import pytest
 import naive
 from convtool.errors import ConvtoolError, GeometryError
 from convtool.frameworks import compare
+from convtool.frameworks.writing import literal
 from convtool.geometry import (
     ConvSpec,
     effective_kernel,
@@ -256,6 +257,26 @@ def test_keras_and_jax_widen_small_kernels_to_a_whole_stride():
     assert not seen["Keras"].agrees
     assert not seen["JAX"].agrees
     assert "output_padding=0" in seen["Keras"].code[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (128.0, "128"),
+        (-0.5, "-0.5"),
+        (123.456789, "123.456789"),
+        (16777215.0, "16777215.0"),
+        (float("nan"), 'float("nan")'),
+        (float("inf"), 'float("inf")'),
+        (float("-inf"), 'float("-inf")'),
+    ],
+)
+def test_the_value_of_a_border_is_written_in_full(value, written):
+    assert literal(value) == written
+    read = eval(written)
+    assert read == value or (np.isnan(read) and np.isnan(value))
+    for view in views(border=f"constant:{value!r}", shape=(1, 9, 9, 3), kernel=(3, 3)).values():
+        assert any(f"{written})" in line for line in view.code), view.code
 
 
 def test_a_border_is_put_on_by_hand():

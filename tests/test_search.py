@@ -164,7 +164,8 @@ def test_fit_over_a_box():
             if i + before + after >= k_eff and (i + before + after - k_eff) % s == 0
         }
         equal = {p: o for (p, after), o in wasteless.items() if p == after and p < k_eff}
-        assert {axis.before: axis.o for axis in rows.equal} == equal
+        assert {p: rows.settled(p).o for p in rows.equal} == equal
+        assert all(rows.settled(p).dropped == 0 for p in rows.equal)
         assert bool(rows.why) == bool(rows.hint) == (not equal)
         least = min(sum(pads) for pads in wasteless)
         assert rows.least.before + rows.least.after == least
@@ -181,7 +182,21 @@ def test_fit_says_why_there_is_none():
     assert cols.why == "the least is 1, where whole windows lie in the padding"
     assert cols.hint == "a stride of at most 1 leaves no such gaps"
     rows, _ = fit((2, 2), (1, 1), (7, 7), (1, 1))
-    assert rows.why == "no p below 2 makes 2 + 2p - 1 a multiple of the stride 7"
+    assert rows.why == "the least is 3, where whole windows lie in the padding"
+    assert forward_axis(2, 1, 7, 1, (3, 3)).dropped == 0
+
+
+def test_billions_of_paddings_are_a_range():
+    rows, cols = fit((28, 28), (3, 3), (1, 6), (10**9, 10**9))
+    assert rows.equal == range(10**9 - 13, 2 * 10**9 + 1)
+    assert rows.settled(rows.equal[-1]).o == 2 * 10**9 + 28
+    assert cols.equal == range(0)
+    odd = fit((29, 29), (3, 3), (6, 7), (10**9, 10**9))
+    assert [axis.equal.step for axis in odd] == [3, 7]
+    for axis in odd:
+        first = axis.equal[0]
+        assert axis.settled(first).dropped == axis.settled(axis.equal[-1]).dropped == 0
+        assert first - axis.equal.step < (2 * 10**9 + 1 - 29) / 2 <= first
 
 
 @pytest.mark.parametrize("padding", ["same", "same-lower", "valid", "full", "1", "0,1,2,1"])

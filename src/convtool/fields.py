@@ -14,18 +14,17 @@ Source: Araujo, Norris & Sim, "Computing receptive fields of convolutional neura
 Distill 2019; here with dilation, and with transposed layers in every phase.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import gcd
 from typing import NamedTuple
 
-from convtool.errors import GeometryError
+from convtool.errors import GeometryError, UsageError
 from convtool.geometry import Axis, Pair
 
 Span = tuple[int, int]
 
 # So many phases are told apart; a pattern that is longer would take seconds.
-MOST_PHASES = 2**16
+MOST_PHASES = 2**12
 
 # Axes up to this size, in pixels, are looked at position by position.
 LONGEST_AXIS = 2**20
@@ -98,16 +97,26 @@ class Reach(NamedTuple):
         GeometryError
             Where the pattern repeats only after more than `MOST_PHASES` outputs.
         """
-        period, move = self.period * step.s, self.move
-        if not step.transposed:
-            common = gcd(self.period, step.s)
-            period, move = self.period // common, self.move * step.s // common
+        period, move = self._pattern(step)
         if period > MOST_PHASES:
             raise GeometryError(
                 f"the pattern of receptive fields repeats only after {period:,} outputs, and at "
                 f"most {MOST_PHASES:,} are told apart"
             )
         return Reach(period, move, tuple(self._hull(step, u) for u in range(period)))
+
+    def work(self, step: Step) -> int:
+        """Count the spans that `through` puts together."""
+        period, _ = self._pattern(step)
+        taps = -(-step.k * gcd(step.s, step.d) // step.s) if step.transposed else step.k
+        return period * min(taps, 2 * self.period)
+
+    def _pattern(self, step: Step) -> Pair:
+        """Return the period and the move behind one more layer."""
+        if step.transposed:
+            return self.period * step.s, self.move
+        common = gcd(self.period, step.s)
+        return self.period // common, self.move * step.s // common
 
     def _hull(self, step: Step, u: int) -> Span | None:
         reads = _reads(step, u)
@@ -271,20 +280,58 @@ class Influence(NamedTuple):
         return 1 - clean / (height * width)
 
 
-class Way(NamedTuple):
-    """How far the taps of an output lead along one axis, through values that exist.
+class Ways(NamedTuple):
+    """How far the taps of every output lead along one axis, through values that exist.
+
+    Each set is an integer as above. The sets of a tuple lie one within the other, so that they
+    differ in the outputs for which just this layer is the last, or the first.
 
     Parameters
     ----------
-    leaves : int
-        Number of the last layer of whose input they read something that is not there; 0 for none.
-    ends : int
-        Number of the first layer whose input they still read: 1 where they come to the image; more
-        where all lead to outputs without taps, or outside.
+    size : int
+        How many outputs there are.
+    leaving : tuple of int
+        For each layer, from the first on: the outputs whose taps read something that is not there,
+        of the input of this layer or a later one.
+    reaching : tuple of int
+        For each layer, from the first on: the outputs whose taps lead to its input, or further.
     """
 
-    leaves: int
-    ends: int
+    size: int
+    leaving: tuple[int, ...] = ()
+    reaching: tuple[int, ...] = ()
+
+    def through(self, step: Step, size: int) -> "Ways":
+        """Return the same behind one more layer."""
+        i, o = self.size, size
+        return Ways(
+            size,
+            tuple(touched_through(step, left, i, o) for left in (*self.leaving, 0)),
+            (
+                *(touched_through(step, reached, i, o, outside=False) for reached in self.reaching),
+                touched_through(step, _ones(i), i, o),
+            ),
+        )
+
+    @property
+    def kinds(self) -> dict[Pair, int]:
+        """Count the outputs by (last layer where they leave or 0, first layer that they reach)."""
+        every, last = _ones(self.size), len(self.leaving)
+        leaves = _each((every, *self.leaving))
+        # From the last layer back, so that each set holds those before it.
+        ends = _each((every, *reversed(self.reaching)))
+        return {
+            (a, last + 1 - b): many
+            for a, left in leaves.items()
+            for b, reached in ends.items()
+            if (many := (left & reached).bit_count())
+        }
+
+
+def _each(nested: Sequence[int]) -> dict[int, int]:
+    """Return what each set, of several of which each lies within the one before, has to itself."""
+    beside = zip(nested, (*nested[1:], 0), strict=True)
+    return {n: only for n, (held, within) in enumerate(beside) if (only := held & ~within)}
 
 
 class GappedInfluence(NamedTuple):
@@ -295,51 +342,34 @@ class GappedInfluence(NamedTuple):
 
     Parameters
     ----------
-    rows, cols : tuple of Way
-        Of every row and every column.
-    layers : int
-        How many there are so far.
+    rows, cols : Ways
     """
 
-    rows: tuple[Way, ...]
-    cols: tuple[Way, ...]
-    layers: int
+    rows: Ways
+    cols: Ways
 
     @classmethod
     def on(cls, size: Pair) -> "GappedInfluence":
         """Begin with an image (height, width)."""
-        return cls((Way(0, 1),) * size[0], (Way(0, 1),) * size[1], 0)
+        return cls(Ways(size[0]), Ways(size[1]))
 
     def through(self, steps: tuple[Step, Step], size: Pair) -> "GappedInfluence":
         """Return the same behind one more layer, whose output has this size."""
-        number = self.layers + 1
-        rows, cols = (
-            tuple(_way(step, ways, u, number) for u in range(o))
-            for step, ways, o in zip(steps, (self.rows, self.cols), size, strict=True)
+        return GappedInfluence(
+            self.rows.through(steps[0], size[0]), self.cols.through(steps[1], size[1])
         )
-        return GappedInfluence(rows, cols, number)
 
     @property
     def share(self) -> float:
         """Share of the outputs that are influenced."""
-        rows, cols = Counter(self.rows), Counter(self.cols)
+        cols = self.cols.kinds
         influenced = sum(
             many * times
-            for row, many in rows.items()
-            for col, times in cols.items()
-            if row.leaves >= col.ends or col.leaves >= row.ends
+            for (down, reached), many in self.rows.kinds.items()
+            for (across, reached_across), times in cols.items()
+            if down >= reached_across or across >= reached
         )
-        return influenced / (len(self.rows) * len(self.cols))
-
-
-def _way(step: Step, ways: Sequence[Way], u: int, number: int) -> Way:
-    leaves, ends = 0, number + 1
-    for j in _reads(step, u):
-        if 0 <= j < len(ways):
-            leaves, ends = max(leaves, ways[j].leaves), min(ends, ways[j].ends)
-        else:
-            leaves, ends = number, min(ends, number)
-    return Way(leaves, ends)
+        return influenced / (self.rows.size * self.cols.size)
 
 
 def has_gaps(step: Step) -> bool:
@@ -371,7 +401,7 @@ def untouched(steps: Sequence[Step], sizes: Sequence[int]) -> list[bool]:
     return [not touched >> u & 1 for u in range(sizes[-1])]
 
 
-def touched_through(step: Step, touched: int, i: int, o: int) -> int:
+def touched_through(step: Step, touched: int, i: int, o: int, *, outside: bool = True) -> int:
     """Return the outputs of a step that are touched, as a set.
 
     Parameters
@@ -381,16 +411,22 @@ def touched_through(step: Step, touched: int, i: int, o: int) -> int:
         Its touched inputs, as a set.
     i, o : int
         Sizes of its input and output in pixels.
+    outside : bool
+        Whether what lies beyond the input counts as touched.
     """
-    # As many positions beyond the ends as taps can read, all of them touched.
+    # As many positions beyond the ends as taps can read.
     if step.transposed:
         beyond = ((step.k - 1) * step.d) // step.s + 1
         after = max((o - 1 + step.before) // step.s - i + 1, 0)
-        around = touched << beyond | _ones(beyond) | _ones(after) << (beyond + i)
+        around = touched << beyond
+        if outside:
+            around |= _ones(beyond) | _ones(after) << (beyond + i)
         reached = _spread_taps(_stretch(around, step.s), step)
         return reached >> (beyond * step.s + step.before) & _ones(o)
     after = max((o - 1) * step.s - step.before + (step.k - 1) * step.d - i + 1, 0)
-    around = touched << step.before | _ones(step.before) | _ones(after) << (step.before + i)
+    around = touched << step.before
+    if outside:
+        around |= _ones(step.before) | _ones(after) << (step.before + i)
     return _every(_gather_taps(around, step), step.s) & _ones(o)
 
 
@@ -404,22 +440,44 @@ def seen(steps: Sequence[Step], sizes: Sequence[int], u: int) -> list[int]:
         The input's size in pixels, then that of the output of each step.
     u : int
         Number of the output, from 0 on.
+
+    Raises
+    ------
+    UsageError
+        Where it would be from more than `LONGEST_AXIS` positions of a layer's input.
     """
-    positions = 1 << u
+    first, positions = u, 1
     for number in range(len(steps) - 1, -1, -1):
-        positions = _seen_through(steps[number], positions, sizes[number])
-    return [p for p in range(sizes[0]) if positions >> p & 1]
+        first, positions = _seen_through(steps[number], first, positions, sizes[number])
+    return [first + p for p, bit in enumerate(reversed(f"{positions:b}")) if bit == "1"]
 
 
-def _seen_through(step: Step, outputs: int, i: int) -> int:
-    """Return the inputs, of `i` that there are, which a set of outputs reads."""
+def _seen_through(step: Step, first: int, outputs: int, i: int) -> tuple[int, int]:
+    """Return the inputs, of `i` that there are, which a set of outputs reads.
+
+    Both sets begin at a position of their own, the first that they may hold: a few pixels are as
+    quickly followed at the far end of an image as at the near one.
+    """
+    reach = (step.k - 1) * step.d
+    span = max(outputs.bit_length() - 1, 0)
+    width = (span if step.transposed else span * step.s) + reach + 1
+    if width > LONGEST_AXIS:
+        raise UsageError(
+            f"what an output sees is followed over at most {LONGEST_AXIS:,} pixels, but a kernel "
+            f"of {step.k} at stride {step.s} and dilation {step.d} spreads it over {width:,}",
+            "leave out --at: the table tells how large the receptive field is",
+        )
     if step.transposed:
-        reach = (step.k - 1) * step.d
-        # Room below for taps that would lie before the start, a whole number of strides.
-        room = -(-reach // step.s) * step.s
-        places = _gather_taps(outputs << (step.before + room), step)
-        return _every(places, step.s) >> (room // step.s) & _ones(i)
-    return _spread_taps(_stretch(outputs, step.s), step) >> step.before & _ones(i)
+        lowest = first + step.before - reach
+        below = -lowest % step.s
+        positions = _every(_spread_taps(outputs, step) >> below, step.s)
+        lowest = (lowest + below) // step.s
+    else:
+        lowest = first * step.s - step.before
+        positions = _spread_taps(_stretch(outputs, step.s), step)
+    outside = max(-lowest, 0)
+    lowest += outside
+    return lowest, positions >> outside & _ones(min(max(i - lowest, 0), positions.bit_length()))
 
 
 def _ones(count: int) -> int:
@@ -448,7 +506,7 @@ def _gather_taps(positions: int, step: Step) -> int:
 
 def _stretch(positions: int, s: int) -> int:
     """Move position p to ``p*s``."""
-    return positions if s == 1 else int(("0" * (s - 1)).join(f"{positions:b}"), 2)
+    return positions if s == 1 or positions <= 1 else int(("0" * (s - 1)).join(f"{positions:b}"), 2)
 
 
 def _every(positions: int, s: int) -> int:

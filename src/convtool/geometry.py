@@ -18,6 +18,7 @@ from functools import lru_cache
 from math import ceil, gcd
 from typing import NamedTuple, SupportsIndex, TypeVar
 
+from convtool.divisors import common_divisors
 from convtool.errors import GeometryError, UsageError, did_you_mean
 from convtool.terms import BorderMode, Op, PaddingMode
 
@@ -1019,11 +1020,11 @@ def _channels(
         takes, given, out = kernel_shape[2] * groups, kernel_shape[2], kernel_shape[3]
     if c % groups or kernel_shape[3] % groups:
         what, count = ("the input channels", c) if c % groups else ("the filters", kernel_shape[3])
-        divisors = [g for g in range(1, count + 1) if c % g == 0 and kernel_shape[3] % g == 0]
+        divisors = common_divisors(c, kernel_shape[3])
         fitting = [g for g in divisors if spec.op is Op.CONV2D and given * g == c]
         raise GeometryError(
             f"groups must divide {what}, but {groups} does not divide {count} {where}",
-            f"groups that divide both: {_either(divisors)}"
+            f"groups that divide both: {_either(divisors[:8] + ['…'] * (len(divisors) > 8))}"
             + (f"; this kernel goes with {fitting[0]}" if fitting else ""),
         )
     if takes != c:

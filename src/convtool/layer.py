@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from convtool.divisors import common_divisors
 from convtool.errors import GeometryError, ImageError, UsageError
 from convtool.geometry import (
     ConvPlan,
@@ -121,7 +122,7 @@ def _kernel(
 def _back_across_channels(size: Sequence[int], channels: int, groups: int, filters: int) -> Shape:
     """Return the HWOI shape that makes `filters` feature maps of so many channels."""
     if filters % groups:
-        divisors = [g for g in range(1, filters + 1) if filters % g == 0 and channels % g == 0]
+        divisors = common_divisors(filters, channels)
         raise GeometryError(
             f"groups must divide the filters, but {groups} does not divide {filters}",
             f"groups that divide {filters} filters and {channels} channels: "

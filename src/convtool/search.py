@@ -5,7 +5,6 @@ and `undo` the transposed convolution that goes with a convolution. Only integer
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import ceil
 from typing import NamedTuple
 
 from convtool.errors import GeometryError, UsageError
@@ -18,7 +17,6 @@ from convtool.geometry import (
     Padding,
     Pair,
     effective_kernel,
-    fit_pad,
     forward_axis,
     overlaps,
     plan,
@@ -415,9 +413,9 @@ class Fit(NamedTuple):
         "height" or "width".
     valid, same : Axis, optional
         What these words lead to; None where no window fits.
-    equal : tuple of Axis
+    equal : range
         Every equal padding below the effective kernel with which the last window ends on the
-        border.
+        border; there can be billions.
     least : Axis
         The smallest padding of all with which it does; the odd pixel at the end.
     why : str
@@ -429,10 +427,15 @@ class Fit(NamedTuple):
     axis: str
     valid: Axis | None
     same: Axis | None
-    equal: tuple[Axis, ...]
+    equal: range
     least: Axis
     why: str = ""
     hint: str = ""
+
+    def settled(self, p: int) -> Axis:
+        """Return the axis with an equal padding of `p` pixels."""
+        i, k, s, d, *_ = self.least
+        return forward_axis(i, k, s, d, (p, p), self.axis)
 
 
 def fit(size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Fit, Fit]:
@@ -445,9 +448,9 @@ def fit(size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Fit, Fi
     Examples
     --------
     >>> rows, cols = fit((28, 28), (3, 4), (2, 2), (1, 1))
-    >>> rows.equal, (rows.least.before, rows.least.after)
-    ((), (0, 1))
-    >>> [axis.before for axis in cols.equal]
+    >>> list(rows.equal), (rows.least.before, rows.least.after)
+    ([], (0, 1))
+    >>> list(cols.equal)
     [0, 1, 2, 3]
     """
     rows, cols = (
@@ -463,11 +466,7 @@ def _fit(name: str, i: int, k: int, s: int, d: int) -> Fit:
     lacking = max(k_eff - i, 0)
     total = lacking + (k_eff - i - lacking) % s
     least = forward_axis(i, k, s, d, (total // 2, total - total // 2), name)
-    equal = tuple(
-        forward_axis(i, k, s, d, (p, p), name)
-        for p in range(ceil(lacking / 2), k_eff)
-        if (i + 2 * p - k_eff) % s == 0
-    )
+    equal = _equal_pads(i, k_eff, s)
     why, hint = ("", "") if equal else _why_not(name, i, k, s, d)
     valid, same = (
         _axis_or_none(i, k, s, d, mode) for mode in (PaddingMode.VALID, PaddingMode.SAME)
@@ -475,18 +474,37 @@ def _fit(name: str, i: int, k: int, s: int, d: int) -> Fit:
     return Fit(name, valid, same, equal, least, why, hint)
 
 
+def _equal_pads(i: int, k_eff: int, s: int) -> range:
+    """List the p below k_eff with which i + 2p - k_eff is a multiple of s, and not negative."""
+    least, period = _equal_pad(i, k_eff, s)
+    return range(k_eff, k_eff) if least is None else range(min(least, k_eff), k_eff, period)
+
+
+def _equal_pad(i: int, k_eff: int, s: int) -> tuple[int | None, int]:
+    """Return the least such p, above the kernel or not, and how far apart they are."""
+    span, period = i - k_eff, s if s % 2 else s // 2
+    if s % 2 == 0 and span % 2:
+        return None, period
+    # 2p = -span modulo s: divide by 2, which for an odd s is to multiply by (s + 1) / 2.
+    place = -span * ((s + 1) // 2) if s % 2 else -span // 2
+    least = max(-span + 1, 0) // 2
+    return least + (place - least) % period, period
+
+
 def _why_not(name: str, i: int, k: int, s: int, d: int) -> tuple[str, str]:
-    p = fit_pad(i, k, s, d)
-    if p is not None:
+    k_eff = effective_kernel(k, d)
+    least, _ = _equal_pad(i, k_eff, s)
+    if least is not None:
         return (
-            f"the least is {p}, where whole windows lie in the padding",
-            f"a stride of at most {effective_kernel(k, d)} leaves no such gaps",
+            f"the least is {least}, where whole windows lie in the padding",
+            f"a stride of at most {k_eff} leaves no such gaps",
         )
+    why = f"{i} + 2p - {k_eff} is odd for every p, and the stride {s} is even"
     try:
         forward_axis(i, k, s, d, PaddingMode.FIT, name)
     except GeometryError as error:
-        return error.message.rpartition(", but ")[2], error.hint
-    raise AssertionError("fit_pad and forward_axis disagree")
+        return why, error.hint
+    raise AssertionError("a padding fits although none can")
 
 
 def _axis_or_none(i: int, k: int, s: int, d: int, mode: PaddingMode) -> Axis | None:

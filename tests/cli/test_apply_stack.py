@@ -173,7 +173,11 @@ def test_a_sheet_of_every_layer(net, monkeypatch):
     assert [(section.title, section.maps.shape) for section in sections] == [
         ("1 first: conv kernel=first.npy valid relu", (10, 13, 4)),
         ("2 pool 2x2", (5, 6, 4)),
-        ("3 last: conv kernel=net.safetensors:last.weight stride=2", (3, 3, 5)),
+        (
+            "3 last: conv kernel=net.safetensors:last.weight layout=OIHW stride=2 "
+            "bias=net.safetensors:last.bias",
+            (3, 3, 5),
+        ),
     ]
     with Image.open("maps.png") as picture:
         assert (picture.mode, picture.format) == ("L", "PNG")
@@ -263,6 +267,9 @@ def test_frames_have_sheets_of_one_size(here):
     assert record["outputs"] == ["maps0.png", "maps1.png", "maps2.png"]
     err = refused(*SOBEL, "a.tif")
     assert "a.tif has 3 frames and PNG holds one picture" in err
+    # Of several inputs a later one fails alone, and its name is said once.
+    err = applied(*SOBEL, "-o", "{stem}-maps.png", "grey.png", "a.tif", code=1).err
+    assert err.startswith("error: a.tif has 3 frames and PNG holds one picture")
 
 
 def test_no_frames_make_no_picture(here):
@@ -339,7 +346,7 @@ def test_a_mean_for_other_channels_is_the_images_failure(here):
     ran = applied("--stack", "net.toml", "grey.png", "a.png", code=1)
     assert ran.err == (
         "error: grey.png: the mean of the input has one number for each channel, but there are 3 "
-        "for 1 channels (hint: give one number for all channels, or images of 3)\n"
+        "for 1 channel (hint: give one number for all channels, or images of 3)\n"
     )
 
 
@@ -455,19 +462,20 @@ def test_the_report_for_people(net):
     out = timeless(applied(*options, "a.png", "b.png").out)
     low, high = (f"{end:.6g}" for end in span("a.png", *net))
     lines = out.splitlines()
-    assert lines[:5] == [
+    assert lines[:6] == [
         "stack       1x12x15x3 → 1x3x3x5   tiny net, shown: layers 1, 3",
-        "* 1 first  conv kernel=first.npy valid relu                  10x13x4  numpy, gemm",
-        "  2        pool 2x2                                            5x6x4  drops 0x1",
-        "* 3 last   conv kernel=net.safetensors:last.weight stride=2    3x3x5  numpy, gemm",
+        "* 1 first  conv kernel=first.npy valid relu  10x13x4  numpy, gemm",
+        "  2        pool 2x2                            5x6x4  drops 0x1",
+        "* 3 last   conv kernel=net.safetensors:last.weight layout=OIHW stride=2",
+        "           bias=net.safetensors:last.bias      3x3x5  numpy, gemm",
         f"a.png → out/a.tiny-net.png  values {low} to {high}  _ ms (read _ ms, compute _ ms, "
         "write _ ms)",
     ]
-    assert lines[5] + "\n" == OTHER_SIZE
+    assert lines[6] + "\n" == OTHER_SIZE
     # The same layers, notes included, are not told again.
-    assert lines[6].startswith("b.png → out/b.tiny-net.png  values ")
-    assert lines[7].startswith("2 done in ")
-    assert len(lines) == 8
+    assert lines[7].startswith("b.png → out/b.tiny-net.png  values ")
+    assert lines[8].startswith("2 done in ")
+    assert len(lines) == 9
 
 
 def span(name, first, last, bias):
@@ -483,10 +491,35 @@ def test_long_words_give_way(here):
     folder.mkdir()
     np.save(folder / "k.npy", np.ones((1, 1, 3, 2)))
     out = applied("--layer", f"conv kernel={folder}/k.npy stride=2 relu", "a.png").out
-    [line] = [line for line in out.splitlines() if line.startswith("  1 ")]
-    assert "…" in line
-    assert "k.npy stride=2 relu" in line
-    assert len(line) <= 96
+    first, path, last = out.splitlines()[1:4]
+    assert (first, path[:12]) == ("  1 conv", "    kernel=/")
+    assert "…" in path
+    assert path.endswith("longlong/k.npy")
+    assert len(path) == 80
+    assert last.split()[:5] == ["stride=2", "relu", "6x8x2", "numpy,", "gemm"]
+
+
+@pytest.mark.parametrize("columns", [72, 80, 132])
+def test_layers_fit_into_the_width(here, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    (here / "nets").mkdir()
+    arrays = {"net.0.weight": np.ones((4, 3, 5, 5)), "net.0.bias": np.ones(4)}
+    save_file(arrays, "nets/w.safetensors")
+    words = (
+        "conv kernel=nets/w.safetensors:net.0.weight layout=OIHW stride=2 padding=2 "
+        "bias=nets/w.safetensors:net.0.bias relu"
+    )
+    named = "name=a-name-of-more-than-twenty-letters"
+    layers = ("--layer", f"{words} {named}", *POOL, *SOBEL)
+    out = applied(*layers, "--show", "all", "--engine", "numpy", "a.png").out
+    lines = out[: out.index("a.png →")].splitlines()
+    assert max(map(len, lines)) <= columns
+    # Outputs stand below each other, and nothing that was written is lost.
+    starts = [match.start() for line in lines[1:] if (match := re.search(r" [63]x[84]x[48]", line))]
+    assert len(starts) == 3
+    assert len(set(starts)) == 1
+    told = " ".join(line[26:] for line in lines[1:])
+    assert [word for word in words.split() if word not in told.split()] == []
 
 
 def test_notes_name_their_layers_and_come_once(here):
@@ -548,6 +581,17 @@ def test_estimates(net):
     out = timeless(applied(*options, "--engine", "numpy").out)
     assert "estimates    1  numpy, gemm _ ms; cpu, gemm _ ms\n" in out
     assert "             3  numpy, gemm _ ms; cpu, gemm _ ms\n" in out
+
+
+def test_estimates_fit_into_the_width(here, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "64")
+    out = applied("--layer", "conv kernel=gaussian:sigma=3", "--verbose", "a.png").out
+    lines = out[out.index("estimates") : out.index("a.png →")].splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 64
+    assert all(line.endswith(";") for line in lines[:-1])
+    assert not lines[-1].endswith(";")
+    assert all(line.startswith(" " * 16) for line in lines[1:])
 
 
 def test_every_layer_runs_as_it_is_told(net, monkeypatch):
@@ -713,7 +757,11 @@ def test_a_stack_that_is_wrong_for_every_image(here):
     err = refused(*two, *POOL, *two, "a.png")
     assert "layer 3 (conv kernel=three.npy), input 1x6x7x8: the kernel takes 3 input chan" in err
     err = refused("--layer", "conv kernel=sobel bias=1,2,3", "a.png")
-    assert "layer 1 (conv kernel=sobel): bias must be one number or one per filter, 2 in all" in err
+    assert "layer 1 (conv kernel=sobel bias=1,2,3): bias must be one number or one per fil" in err
+    err = refused("--layer", "pool 2", "--layer", "conv 3x3", "a.png")
+    assert err.startswith("error: layer 2 (conv 3x3): a conv layer needs size and filters, or a")
+    err = refused(*POOL, *two, "--layer", "pool 2 name=a", "--layer", "pool 2 name=a", "a.png")
+    assert "every name means one layer, but layers 3 and 4 are both called 'a'" in err
     err = refused("--layer", "transpose kernel=sobel", "a.png")
     assert "conv2d_transpose takes one filter of 2 axes, not a bank of 2" in err
     err = refused("--layer", "transpose kernel=bilinear fit", "a.png")

@@ -90,6 +90,18 @@ def test_every_option_is_explained(path):
             assert max(parameter.opts, key=len) in page_of(path)
 
 
+@pytest.mark.parametrize("command", ["apply", "shape"])
+def test_weights_of_layers_are_explained(command):
+    page = page_of([command])
+    for word in (
+        *("weights.npz:name", "net.safetensors:conv1.weight", "pip install safetensors"),
+        *("HWIO", "HWOI", "OIHW", "IOHW", "FILE:name", "scale =", "mean =", "deviation"),
+    ):
+        assert word in page
+    page = page_of(["transpose"])
+    assert "--layout IOHW" in page
+
+
 def test_lists_of_commands_are_not_cut_off():
     for path in [(), ("kernels",)]:
         for line in section(page_of(path), "Commands"):

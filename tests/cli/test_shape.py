@@ -239,6 +239,12 @@ def test_the_table_of_a_transposed_layer():
             "groups must divide the filters, but 2 does not divide 3",
             "groups that divide 3 filters and 4 channels: 1",
         ),
+        (
+            ["4x4x6", "-k", "3", "--filters", "1000000000", "--groups", "7", "--transpose"],
+            1,
+            "groups must divide the filters, but 7 does not divide 1000000000",
+            "groups that divide 1000000000 filters and 6 channels: 1, 2",
+        ),
         (["4x4", "-k", "3", "--fit", "--undo"], 2, "--fit and --undo are two questions", "one"),
         (["4x4", "-k", "3", "--want", "2", "--frameworks"], 2, "--want and --frameworks", "one"),
         (["4x4", "-k", "3", "--fit", "--transpose"], 2, "--fit is about what a conv", "leave out"),
@@ -362,6 +368,18 @@ def test_fit_screens():
     found = record("28x28", "-k", "3x3", "--stride", "3", "--fit")
     assert found["height"]["equal"] == [{"before": 1, "after": 1, "output": 10, "dropped": 0}]
     assert found["width"]["valid"] == {"before": 0, "after": 0, "output": 9, "dropped": 1}
+    assert found["height"]["found"] == 1
+
+
+def test_fit_with_billions_of_paddings():
+    far = ("28x28", "-k", "99999999999x3", "--dilation", "1000000000", "--fit")
+    out = lines(*far)
+    assert "  equal     --padding 999999987 2 windows, nothing unread" in out
+    assert "and 1000000008 more, up to 2000000000" in out
+    found = record(*far)["width"]
+    assert (len(found["equal"]), found["found"]) == (1000, 1000000014)
+    first = {"before": 999999987, "after": 999999987, "output": 2, "dropped": 0}
+    assert found["equal"][0] == first
 
 
 def test_undo_screens():

@@ -428,7 +428,9 @@ def test_the_block_for_people(here):
         assert part in ran.out, ran.out
     options = ("-k", ONES, "--stride", "2", "--output-padding", "1", "a.png")
     out = transposed(*options, "-p", "valid").out
-    assert "unreached   the last row and the last column are reached by no pixel of the input" in out
+    assert (
+        "unreached   the last row and the last column are reached by no pixel of the input" in out
+    )
     # With padding of 1 that row is the last of a window.
     assert (
         "unreached   nothing: every row and column is reached"
@@ -450,6 +452,13 @@ def test_the_block_for_people(here):
             "rim",
         ),
         (["-k", "gaussian"], "sum to 0.243 to 0.257: the picture is darker", "as they"),
+        (["-k", "2x2: .25 .2501 .25 .25"], "sum to 0.25: the picture is darker", "0.25 to 0.25"),
+        # Gaps are black: that they are there is said, and not that the whole is darker.
+        (
+            ["-k", "2x2: .5 .5 .5 .5", "--stride", "3"],
+            "1 of every 3 rows and 1 of every 3 columns of the output are reached by no tap",
+            "the picture is darker",
+        ),
         (["-k", "2x2: 1 2 3 4"], "sum to between 1 and 4, in a pattern of 2x2", "overlap unevenly"),
         (["-k", "2x2: 9 9 9 9"], "(a kernel with the sum 4 is as bright as the input", "--norm"),
         (["-k", "2x2: .1 .1 .1 .1", "--stride", "1"], "darker (--normalize)", "checkerboard"),

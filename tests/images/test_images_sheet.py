@@ -87,7 +87,7 @@ def test_seldom_strong_responses_do_not_darken_the_rest():
 def test_what_is_not_finite_is_drawn(written):
     picture = contact_sheet([section([[np.nan, np.inf], [-np.inf, 2]])])
     assert greys(picture, 2, 2, GREATEST // 2) == [[0, 255], [0, 255]]
-    assert written[1] == "2x2x1, values 2 to 2, 3 not finite"
+    assert written[1] == "2x2x1, shown at 320x320, values 2 to 2, 3 not finite"
     assert written[-1] == "2 to 2"
     contact_sheet([section([[np.nan, np.nan]])])
     assert written[-1] == "0 to 0"
@@ -137,7 +137,7 @@ def test_wide_maps_stand_in_fewer_columns():
 
 def test_a_layer_of_too_many_maps_is_cut_and_says_so(written):
     contact_sheet([Section("layer", np.ones((2, 2, 70)))], most=64)
-    assert written[1] == "2x2x70, values 1 to 1, the first 64 maps of 70"
+    assert written[1] == "2x2x70, shown at 146x146, values 1 to 1, the first 64 maps of 70"
     assert "63" in written
     assert "64" not in written
 
@@ -163,10 +163,37 @@ def test_headings_labels_and_ranges(written):
     contact_sheet([Section("1 edges: conv kernel=sobel", maps, ("x", "y"))])
     assert written == [
         "1 edges: conv kernel=sobel",
-        "4x4x2, values -1.23e+03 to 0.123, 47% zero",
+        "4x4x2, shown at 320x320, values -1234 to 0.123, 47% zero",
         *("x", "0.123 to 0.123"),
-        *("y", "-1.23e+03 to 0"),
+        *("y", "-1234 to 0"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (-0.01234, "-0.0123"),
+        (999.4, "999"),
+        (999.6, "1000"),
+        (-1310.4, "-1310"),
+        (99999, "99999"),
+        (99999.4, "99999"),
+        (123456, "1.23e+05"),
+        (1.5e-7, "1.5e-07"),
+    ],
+)
+def test_numbers_are_plain_up_to_five_digits(value, text):
+    assert sheet._number(value) == text
+
+
+def test_maps_drawn_at_another_size_say_so(written):
+    contact_sheet([Section("large", np.ones((400, 800, 1)))])
+    contact_sheet([Section("small", np.ones((100, 40, 1)))])
+    contact_sheet([Section("as it is", np.ones((GREATEST, GREATEST, 1)))])
+    assert written[1] == "400x800x1, shown at 160x320, values 1 to 1"
+    assert written[5] == "100x40x1, shown at 300x120, values 1 to 1"
+    assert written[9] == "320x320x1, values 1 to 1"
 
 
 def test_several_layers_stand_below_each_other(written):

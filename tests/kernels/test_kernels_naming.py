@@ -54,6 +54,7 @@ def test_inline(text, rows):
         ),
         ("2: 1 2 3", "inline kernel: 2x2 needs 4 taps, but 3 are given", ""),
         ("3x3:", "inline kernel: 3x3 needs 9 taps, but 0 are given", ""),
+        ("3x3: 1", "inline kernel: 3x3 needs 9 taps, but 1 is given", ""),
         (
             "1 2; 3",
             "inline kernel: rows must have one length, but row 2 has 1 taps and row 1 has 2",

@@ -118,9 +118,13 @@ def test_a_file_without_arrays_and_one_that_is_damaged(tmp_path):
     path.write_bytes(b"\xff" * 40)
     with pytest.raises(KernelError, match=r"this is no \.safetensors file, or it is damaged: Err"):
         kernels.load(str(path))
-    with pytest.raises(KernelError, match=r"b\.safetensors: no such file") as caught:
-        kernels.load(str(tmp_path / "b.safetensors"))
+    with pytest.raises(KernelError, match=r"ab\.safetensors: no such file") as caught:
+        kernels.load(str(tmp_path / "ab.safetensors"))
     assert caught.value.hint == "did you mean a.safetensors?"
+    # The type alone makes no two names alike.
+    with pytest.raises(KernelError, match=r"net\.safetensors: no such file") as caught:
+        kernels.load(str(tmp_path / "net.safetensors"))
+    assert caught.value.hint == ""
 
 
 def test_without_the_library_it_is_said_what_to_install(tmp_path, monkeypatch):

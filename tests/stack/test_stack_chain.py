@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convtool.errors import KernelError, UsageError
+from convtool.errors import ArrayError, KernelError, UsageError
 from convtool.fields import MOST_PHASES, Field
 from convtool.stack.chain import chain
 from convtool.stack.files import read_stack
@@ -87,6 +87,27 @@ def test_kernels_of_a_folder(tmp_path):
     assert settled.kernel_shape == (5, 5, 3, 8)
 
 
+@pytest.mark.parametrize(
+    ("text", "what", "count"),
+    [
+        ("conv 3x3 x8 bias=1,2", "filter", 8),
+        ("transpose 3x3 x3 bias=1,2", "filter", 3),
+        ("depthwise 3x3 x2 bias=1,2", "filter", 6),
+        ("dense x4 bias=1,2", "unit", 4),
+    ],
+)
+def test_a_bias_in_numbers_has_one_for_each_filter(text, what, count):
+    with pytest.raises(ArrayError) as caught:
+        chained((1, 1, 1, 3), "pool 1", text)
+    assert caught.value.message == (
+        f"layer 2 ({parse_layer(text).text}): bias must be one number or one per {what}, {count} "
+        "in all, but there are 2"
+    )
+    right = text.replace("1,2", ",".join("1" * count))
+    for bias in (right, text.replace("1,2", "5"), text.replace("1,2", "net.npz:b")):
+        assert chained((1, 1, 1, 3), bias)[0].biases == count
+
+
 def test_a_kernel_that_there_is_not():
     with pytest.raises(KernelError) as caught:
         chained((1, 9, 9, 3), "flatten", "conv kernel=sobl")
@@ -101,6 +122,33 @@ def test_what_would_take_too_long_is_left_out():
     assert (wide.field.size, wide.padded_share) == ((3, 3), None)
     [jump] = chained((1, 3, 3, 1), f"conv 3 x1 stride={2**30}")
     assert jump.padded_share is None
+
+
+def test_gaps_between_millions_of_outputs():
+    layers = chained((1, 1000, 1000, 1), "transpose 1 x1 stride=1000", "conv 3 x1")
+    assert layers[0].padded_share == 0
+    # The first and the last line of both axes.
+    assert layers[1].padded_share == (10**12 - 999_998**2) / 10**12
+    # What would take too long is left out: it grows with the square of the number of layers.
+    layers = chained((1, 1000, 1000, 1), "transpose 1 x1 stride=1000", *["conv 3 x1"] * 9)
+    assert [layer.padded_share is None for layer in layers] == [False] * 4 + [True] * 6
+
+
+def test_fields_of_many_phases_through_many_layers():
+    layers = chained((1, 1, 1, 3), *["transpose 3 x3 stride=2"] * 16, *["conv 3 x3"] * 30)
+    assert [layer.field is None for layer in layers] == [False] * 12 + [True] * 34
+    assert layers[11].field.period == (4096, 4096)
+    layers = chained((1, 1, 1, 3), *["transpose 3 x3 stride=2"] * 12, *["conv 3 x3"] * 300)
+    followed = sum(layer.field is not None for layer in layers)
+    assert 12 + 10 < followed < 12 + 30
+    assert layers[-1].field is None
+    [wide] = chained((1, 28, 28, 3), f"pool {10**8}x3 same")
+    assert wide.field.size == (10**8, 3)
+
+
+def test_rows_and_columns_may_differ_in_what_they_see():
+    [first, second] = chained((1, 9, 9, 1), "conv 3x5 x1", "conv 3 x1")
+    assert (first.field.size, second.field.size) == ((3, 5), (5, 7))
 
 
 # Against probes: real layers run on real numbers

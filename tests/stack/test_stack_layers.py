@@ -107,12 +107,42 @@ def test_words(text, expected):
         "dense x10 sigmoid",
         "reshape 7x6x64",
         "conv kernel='3x3: 1 2 3 4 5 6 7 8 9' stride=2",
+        "conv kernel=net.safetensors:w layout=OIHW stride=2 bias=net.safetensors:b relu",
+        "transpose kernel=net.npz:w layout=IOHW stride=2",
+        "dense kernel=net.npz:fc layout=OI x10 bias=0.5,1,-2,0",
     ],
 )
 def test_a_layer_writes_itself_as_it_is_read(text):
     layer = parse_layer(text)
     assert layer.text == text
     assert parse_layer(layer.text) == layer
+
+
+def test_of_many_biases_the_first_stand_for_all():
+    layer = parse_layer("conv 3x3 x5 bias=1,2,3,4,5 relu")
+    assert layer.text == "conv 3x3 x5 bias=1,2,3,4,… relu"
+
+
+@pytest.mark.parametrize(
+    ("bias", "numbers"),
+    [
+        ("0.5", ("0.5",)),
+        ("'1, -2e3 3'", ("1", "-2e3", "3")),
+        ("net.npz:b", ()),
+        ("''", ()),
+    ],
+)
+def test_biases_that_are_written_as_numbers(bias, numbers):
+    assert parse_layer(f"conv 3x3 x3 bias={bias}").biases == numbers
+
+
+@pytest.mark.parametrize("name", ["2", "007", "' 3 '"])
+def test_a_name_is_no_number(name):
+    with pytest.raises(UsageError) as caught:
+        parse_layer(f"pool 2 name={name}")
+    assert "a name is no whole number, as that is the place of a layer, but" in caught.value.message
+    assert caught.value.hint.startswith("for example name=conv")
+    assert parse_layer("pool 2 name=2a").name == "2a"
 
 
 @pytest.mark.parametrize(
@@ -143,9 +173,44 @@ def test_operators_in_json(text, op):
         ("", "layer '': a layer starts with its kind", "choose from conv, transpose,"),
         ("cnv 3x3", "layer 'cnv 3x3': there is no layer 'cnv'", "did you mean conv?"),
         ("batchnorm", "there is no layer 'batchnorm'", "choose from conv, transpose, depthwise"),
+        (
+            "Batch_Norm",
+            "there is no layer 'Batch_Norm'",
+            "; a batch normalization goes into the kernel and bias before it",
+        ),
+        ("softmax", "there is no layer 'softmax'", "reshape; no size depends on softmax"),
+        (
+            "dropout 0.5",
+            "there is no layer 'dropout'",
+            "reshape; dropout does nothing in a network",
+        ),
+        ("concat", "there is no layer 'concat'", "reshape; layers stand in one row"),
+        ("relu", "there is no layer 'relu'", "an activation is a word of the layer before it"),
+        (
+            "leaky_relu",
+            "there is no layer 'leaky_relu'",
+            "of the layer before it: conv 3x3 x32 relu",
+        ),
+        (
+            "conv 3x3 x8 leaky_relu",
+            "there is no activation 'leaky_relu'",
+            "choose from none, relu, abs, sigmoid, tanh",
+        ),
+        (
+            "conv 3x3 x8 activation=relu6",
+            "there is no activation 'relu6'",
+            "choose from none, relu, abs, sigmoid, tanh",
+        ),
+        (
+            "dense 3x3",
+            "a dense layer has units and no size, but '3x3' is a size",
+            "for example dense x10",
+        ),
+        ("upsample 2 x3", "an upsample layer takes name, size, but not filters", ""),
+        ("upsample 2 relu", "'relu' is no word of an upsample layer", "only name=… goes with it"),
         ("deconv 3x3", "'deconv' is the name of an inverse", "for example transpose 4x4 x32"),
         ("conv 3x3 x8 smae", "'smae' is no word of a conv layer", "did you mean same?"),
-        ("conv 3x3 x8 softmax", "'softmax' is no word of a conv layer", "relu, abs, sigmoid, tanh"),
+        ("conv 3x3 x8 softmax", "there is no activation 'softmax'", "relu, abs, sigmoid, tanh"),
         ("flatten 3", "a flatten layer takes name, but not size", ""),
         ("flatten now", "'now' is no word of a flatten layer", "only name=… goes with it"),
         ("conv 3x3 x8 strid=2", "but not strid", "did you mean stride?"),
@@ -158,8 +223,9 @@ def test_operators_in_json(text, op):
         ("conv 3x3 x8 'same", "a quotation mark is not closed", ""),
         (
             "conv 3x3",
-            "a conv layer needs size and filters, or a kernel; filters is missing",
-            "for example conv 3x3 x32; depthwise filters each channel by itself",
+            "a conv layer needs size and filters, or a kernel; filters are missing",
+            "x32, in a file filters = 32, makes 32 feature maps: conv 3x3 x32; depthwise filters "
+            "each channel by itself",
         ),
         ("transpose x3", "size is missing", "for example transpose 4x4 x32 stride=2"),
         ("conv", "size and filters are missing", "for example conv 3x3 x32"),
@@ -169,7 +235,7 @@ def test_operators_in_json(text, op):
             "depthwise 3x3",
         ),
         ("pool", "a pool layer needs size; size is missing", "for example pool 2x2"),
-        ("dense", "a dense layer needs filters; filters is missing", "for example dense x10"),
+        ("dense", "a dense layer needs filters; filters are missing", "for example dense x10"),
         ("reshape", "a reshape layer needs size; size is missing", "for example reshape 7x7x64"),
         ("reshape 7x7", "a reshape needs height, width and channels, each at least 1, not 7x7", ""),
         ("reshape 7x7x0", "each at least 1, not 7x7x0", "for example reshape 7x7x64"),
@@ -182,7 +248,7 @@ def test_operators_in_json(text, op):
         (
             "conv 3x3 x8 layout=OIHW",
             "layout says how a kernel is stored, but there is no kernel",
-            "",
+            "leave it out, or say kernel=",
         ),
         (
             "conv kernel=a.npy layout=NCHW",
@@ -318,6 +384,7 @@ def test_sizes_in_a_file(tmp_path, size, shape):
 
 
 LAYER = '[[layer]]\nop = "flatten"\n'
+CONV = '[[layer]]\nop = "conv"\nsize = "3x3"\nfilters = 8\n'
 
 
 @pytest.mark.parametrize(
@@ -330,7 +397,7 @@ LAYER = '[[layer]]\nop = "flatten"\n'
         (f"input = 3\n{LAYER}", ":1: input must be a table, not 3", "[input]"),
         (
             f"[input]\nsise = 3\n{LAYER}",
-            ":1: [input] takes size, scale, mean, deviation, but not sise",
+            ":2: [input] takes size, scale, mean, deviation, but not sise",
             "did you mean size?",
         ),
         (f"[input]\nsize = 2.5\n{LAYER}", ":2: size must be a text or a list of whole numbers", ""),
@@ -358,8 +425,25 @@ LAYER = '[[layer]]\nop = "flatten"\n'
         (f'{LAYER}[[layer]]\nname = "a"\n', ":3: layer 2: a layer needs an op", "one of conv"),
         (
             '[[layer]]\nop = "pool"\nsise = 2',
-            ":1: layer 1: a pool layer takes",
+            ":3: layer 1: a pool layer takes",
             "did you mean size?",
+        ),
+        # The line of the key, and not that of its table.
+        (f"{CONV}stride = 2\n\nflip = 3", ":7: layer 1: flip must be true or false, not 3", ""),
+        (f"{CONV}padding = 1\nstride = 0", ":6: layer 1: stride must be at least 1, but is 0", ""),
+        (f'{CONV}activation = "elu"', ":5: layer 1: there is no activation 'elu'", "relu"),
+        (f"{CONV}bias = [true]", ":5: layer 1: bias must be a number, a list of them", ""),
+        (f"{CONV}groups = 0", ":5: layer 1: groups must be at least 1, but is 0", ""),
+        (f'{CONV}layout = "OIHW"', ":5: layer 1: layout says how a kernel is stored", ""),
+        (f"{CONV}kernel = 'a.npy'", ":3: layer 1: a kernel has a size and filters of its own", ""),
+        (f"{CONV}name = 7", ":5: layer 1: name must be a text, not 7", ""),
+        (f"{CONV}name = '7'", ":5: layer 1: a name is no whole number", "for example name=conv7"),
+        ("[[layer]]\n\nop = 'cnv'", ":3: layer 1: there is no layer 'cnv'", "did you mean conv?"),
+        ("layer = [\n{op = 'pool', size = 'x'}]", ":2: layer 1: size must be", ""),
+        (
+            f"{CONV}name = 'a'\n{LAYER}{CONV}name = 'a'",
+            ":12: layer 3: every name means one layer, but layers 1 and 3 are both called 'a'",
+            "rename one of them",
         ),
     ],
 )
@@ -378,6 +462,28 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "net.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="a stack is TOML, which is UTF-8, but this is not"):
         read_stack(tmp_path / "net.toml")
+
+
+def test_words_that_are_wrong_name_their_place(tmp_path):
+    path = written(tmp_path, LAYER)
+    for given, place in ((None, 2), (path, 3)):
+        with pytest.raises(UsageError) as caught:
+            joined(given, ["pool 2", "conv 3x3"])
+        assert caught.value.message.startswith(f"layer {place} (conv 3x3): a conv layer needs size")
+        with pytest.raises(UsageError) as caught:
+            joined(given, ["pool 2", " "])
+        assert caught.value.message == f"layer {place}: a layer starts with its kind"
+
+
+def test_names_are_those_of_one_layer_in_a_file_and_words(tmp_path):
+    path = written(tmp_path, f'{LAYER}name = "a"\n')
+    with pytest.raises(UsageError) as caught:
+        joined(path, ["pool 2", "pool 2 name=a"])
+    assert caught.value.message == (
+        "every name means one layer, but layers 1 and 3 are both called 'a'"
+    )
+    assert caught.value.hint == "rename one of them"
+    assert len(joined(path, ["pool 2", "pool 2"]).layers) == 3
 
 
 def test_a_file_and_words(tmp_path, monkeypatch):

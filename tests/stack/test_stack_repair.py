@@ -6,6 +6,7 @@ import pytest
 
 from convtool.errors import GeometryError
 from convtool.geometry import image_shape, parse_size
+from convtool.stack import repair
 from convtool.stack.chain import BrokenLayer, chain
 from convtool.stack.layers import parse_layer
 
@@ -133,6 +134,78 @@ def test_what_would_repair_it(size, texts, message, hint):
     error = broken(size, *texts)
     assert message in error.message
     assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("size", "texts", "hint"),
+    [
+        (
+            "28x28x3",
+            [f"conv {10**9} x3 valid"],
+            "padding same there; or with a kernel of 28x28 there",
+        ),
+        ("28x28x3", [f"pool {10**8}x3"], "padding same there; or with a window of 28x3 there"),
+        # The kernel that leaves the pool its 100 lines, and not just any smaller one.
+        ("1000x1000", [f"conv {10**9} x1 valid", "pool 100"], "a kernel of 901x901 there"),
+        ("28x28", ["conv 3x3 x1 valid dilation=2000000000"], "or with a kernel of 1x1 there"),
+        (
+            "9x9",
+            ["conv kernel=gaussian:size=3 dilation=2000000000 valid"],
+            "padding same there; or with dilation 4x4 there",
+        ),
+        (
+            f"28x28x{10**9}",
+            ["conv 3 x1000000000 groups=999999999"],
+            "the stack works with groups 500000000 there",
+        ),
+    ],
+)
+def test_numbers_far_too_large(size, texts, hint):
+    assert hint in broken(size, *texts).hint
+
+
+def test_a_long_stack_is_not_settled_for_ever(monkeypatch):
+    settled = []
+    settle = repair.settle
+
+    def counted(layers, *rest):
+        settled.append(len(layers))
+        return settle(layers, *rest)
+
+    monkeypatch.setattr(repair, "settle", counted)
+    error = broken("28x28", *["conv 3 x1 stride=2"] * 500, "conv kernel=gaussian:size=3 valid")
+    assert error.hint == "the stack works with padding same there"
+    # The layers before, what was tried of changes and of inputs, each ending with a whole stack.
+    assert sum(settled) <= 500 + 2 * (repair.MOST_SETTLED + 501)
+
+
+def test_the_input_of_a_very_long_stack_is_one_that_works(monkeypatch):
+    texts = ["conv 3 x1 valid"] * 20 + ["pool 9"]
+    assert "an input of at least 49x49x1" in broken("9x9", *texts).hint
+    # Trials with 1, 2, 4, 8, 16 and 32 pixels break soon, and that with 64 is the last.
+    monkeypatch.setattr(repair, "MOST_SETTLED", 60)
+    hint = broken("9x9", *texts).hint
+    assert hint.endswith("an input of 64x64x1")
+    chain([parse_layer(text) for text in texts], (1, 64, 64, 1))
+    monkeypatch.setattr(repair, "MOST_SETTLED", 0)
+    assert "what fits: " in broken("9x9", *texts).hint
+
+
+def test_what_comes_before_a_change_is_settled_once():
+    asked = []
+
+    def kernel_of(layer):
+        asked.append(layer.kernel)
+        return (3, 3), 1
+
+    layers = [parse_layer("conv kernel=a"), parse_layer("conv kernel=b valid")]
+    before = chain(layers[:1], (1, 2, 2, 1), kernel_of)
+    trials = repair.Trials(before, (1, 2, 2, 1), kernel_of)
+    assert [trials.shape_at(index) for index in (0, 1)] == [(1, 2, 2, 1), (1, 2, 2, 1)]
+    asked.clear()
+    assert repair._found_changes(1, layers, trials) == ["padding same there"]
+    assert "b" in asked
+    assert asked.index("b") == 0
 
 
 def test_what_nothing_repairs_keeps_the_advice_of_the_layer():

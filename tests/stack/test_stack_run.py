@@ -176,9 +176,8 @@ def test_a_preset_filters_each_channel(rng, engine):
     for f, (taps, bias) in enumerate(((sobel, 1), (sobel.T, -1))):
         expected = naive.conv2d(x, naive.depthwise(taps, 3), **options) + bias
         assert np.array_equal(computed.values[..., f::2], expected)
-    assert computed.filter_names == ("x", "y")
     assert computed.labels == ("0 x", "0 y", "1 x", "1 y", "2 x", "2 y")
-    assert computed.title == "1 conv kernel=sobel valid"
+    assert computed.title == "1 conv kernel=sobel valid bias=1,-1"
     assert (computed.choice.engine, computed.choice.method) in {
         (EngineName.NUMPY, MethodName.GEMM),
         (EngineName.CPU, MethodName.DIRECT),
@@ -249,14 +248,16 @@ def test_weights_may_be_loaded_once(tmp_path):
 
 
 def test_layers_are_found_by_name_and_number():
-    stack = stack_of("conv kernel=sobel name=edges", "flatten", "reshape 1x1x8 name=2")
-    assert [number_of(stack, text) for text in ("edges", "1", "2", "3")] == [1, 1, 3, 3]
+    stack = stack_of("conv kernel=sobel name=edges", "flatten", "reshape 1x1x8 name=conv2")
+    assert [number_of(stack, text) for text in ("edges", "1", "2", "conv2")] == [1, 1, 2, 3]
     with pytest.raises(ConvtoolError, match="layers 1 to 3, but none is 'edge'") as caught:
         number_of(stack, "edge")
     assert caught.value.hint == "did you mean edges?"
     for text in ("0", "4", "", "-1"):
         with pytest.raises(ConvtoolError, match=f"none is '{text}'"):
             number_of(stack, text)
+    with pytest.raises(ConvtoolError, match="the stack has layer 1 alone, but none is '2'"):
+        number_of(stack_of("flatten"), "2")
 
 
 # ---------------------------------------------------------------- pixels
@@ -279,9 +280,11 @@ def test_one_number_for_each_channel(name):
     with pytest.raises(ConvtoolError) as caught:
         run(stack, np.zeros((1, 4, 4, 3)))
     assert caught.value.message == (
-        f"the {name} of the input has one number for each channel, but there are 2 for 3 channels "
-        "(image batch 1x4x4x3)"
+        f"the {name} of the input has one number for each channel, but there are 2 for 3 channels"
     )
+    assert caught.value.hint == "give one number for all channels, or images of 2"
+    with pytest.raises(ConvtoolError, match=r"there are 2 for 1 channel \(hint"):
+        run(stack, np.zeros((1, 4, 4, 1)))
 
 
 def test_images_have_four_axes():
@@ -301,7 +304,10 @@ def test_a_layer_without_weights_is_named_before_anything_runs():
         "layer 2, encode1 (conv 3x3 x32): to run, a layer needs weights, and this one says only "
         "how large they are"
     )
-    assert 'give it a kernel: "sobel", "weights.npy"' in caught.value.hint
+    assert caught.value.hint == (
+        "say kernel=sobel, kernel=weights.npy or kernel=net.safetensors:conv1.weight; "
+        "'convtool shape' needs none"
+    )
 
 
 def test_a_missing_array_names_layer_and_file(tmp_path):
@@ -314,7 +320,8 @@ def test_a_missing_array_names_layer_and_file(tmp_path):
         "but no 'conv2'"
     )
     assert caught.value.hint == "did you mean conv1?"
-    with pytest.raises(ConvtoolError, match=r"^layer 1 \(conv kernel=sobel\): .*b\.npy: no such"):
+    where = r"^layer 1 \(conv kernel=sobel bias=b\.npy\): .*b\.npy: no such"
+    with pytest.raises(ConvtoolError, match=where):
         run(stack_of("conv kernel=sobel bias=b.npy", folder=tmp_path), x)
 
 
@@ -322,9 +329,68 @@ def test_biases_of_the_wrong_number():
     with pytest.raises(ConvtoolError) as caught:
         run(stack_of("conv kernel=sobel bias=1,2,3"), np.zeros((1, 4, 4, 3)))
     assert caught.value.message == (
-        "layer 1 (conv kernel=sobel): bias must be one number or one per filter, 2 in all, but "
-        "has shape (3,)"
+        "layer 1 (conv kernel=sobel bias=1,2,3): bias must be one number or one per filter, 2 in "
+        "all, but there are 3"
     )
+
+
+def test_biases_out_of_a_file_of_the_wrong_number(tmp_path):
+    np.save(tmp_path / "b.npy", np.ones(3))
+    with pytest.raises(ConvtoolError) as caught:
+        run(stack_of("conv kernel=sobel bias=b.npy", folder=tmp_path), np.zeros((1, 4, 4, 3)))
+    assert caught.value.message == (
+        "layer 1 (conv kernel=sobel bias=b.npy): bias must be one number or one per filter, 2 in "
+        "all, but has shape (3,)"
+    )
+
+
+def test_a_layout_has_an_axis_for_each_letter(tmp_path):
+    np.save(tmp_path / "k.npy", np.ones((10, 20)))
+    for kernel, size in (("k.npy", "10x20"), ("sobel", "3x3")):
+        stack = stack_of(f"conv kernel={kernel} layout=oihw", folder=tmp_path)
+        with pytest.raises(ConvtoolError) as caught:
+            run(stack, np.zeros((1, 40, 40, 3)))
+        assert caught.value.message == (
+            f"layer 1 (conv kernel={kernel} layout=OIHW): layout OIHW names the four axes of a "
+            f"kernel across channels, but {kernel} has 2: {size}"
+        )
+        assert caught.value.hint == "leave the layout out"
+
+
+@pytest.mark.parametrize(
+    ("layers", "labels"),
+    [
+        (("conv kernel=sobel", "pool 2"), ("0 x", "0 y", "1 x", "1 y")),
+        (("conv kernel=sobel", "upsample 2"), ("0 x", "0 y", "1 x", "1 y")),
+        (("conv kernel=sobel", "conv kernel=gaussian"), ("0 x", "0 y", "1 x", "1 y")),
+        (("conv kernel=sobel", "depthwise kernel=one.npy"), ("0 x", "0 y", "1 x", "1 y")),
+        (
+            ("conv kernel=sobel:filter=x", "pool 2", "conv kernel=sobel"),
+            ("0 x x", "0 x y", "1 x x", "1 x y"),
+        ),
+        (
+            ("conv kernel=sobel", "transpose kernel=bilinear stride=2"),
+            ("0 x", "0 y", "1 x", "1 y"),
+        ),
+        (("conv kernel=sobel", "conv kernel=mixed.npy", "pool 2"), ()),
+        (("conv kernel=sobel", "flatten"), ()),
+        (("pool 2",), ()),
+    ],
+)
+def test_labels_stay_with_channels_that_stay_in_place(tmp_path, layers, labels):
+    np.save(tmp_path / "one.npy", np.ones((1, 1, 1, 4)))
+    np.save(tmp_path / "mixed.npy", np.ones((1, 1, 4, 4)))
+    *_, last = run(stack_of(*layers, folder=tmp_path), np.ones((1, 8, 8, 2)))
+    assert last.labels == labels
+
+
+def test_filters_on_labelled_channels_say_both(tmp_path):
+    np.save(tmp_path / "two.npy", np.ones((1, 1, 1, 4)))
+    stack = stack_of("conv kernel=sobel", "depthwise kernel=two.npy", folder=tmp_path)
+    *_, last = run(stack, np.ones((1, 8, 8, 1)))
+    assert last.labels == ("x 0", "x 1", "y 0", "y 1")
+    *_, last = run(stack_of("conv kernel=sobel", "conv kernel=prewitt"), np.ones((1, 8, 8, 1)))
+    assert last.labels == ("x x", "x y", "y x", "y y")
 
 
 @pytest.mark.parametrize(
@@ -372,7 +438,7 @@ def test_a_kernel_that_fits_in_no_order_keeps_its_hint(tmp_path):
         ),
         (np.ones((1, 3, 4)), "dense x4 kernel=k.npy", "a matrix of real numbers, but k.npy is", ""),
         (np.ones((3, 4)), "dense x4 kernel=sobel", "an array in a file, but 'sobel' is none", ""),
-        (np.ones((3, 4)), "dense x4 kernel=l.npy", r"l\.npy: no such file", "k.npy?"),
+        (np.ones((3, 4)), "dense x4 kernel=kl.npy", r"kl\.npy: no such file", "k.npy?"),
         (
             np.ones((3, 4)),
             "dense x4 kernel=k.npy bias=1,2",

@@ -9,7 +9,9 @@ from PIL import Image
 
 from convtool.cli import program
 from convtool.cli.completion import complete
-from convtool.report.stacks import short
+from convtool.report.stacks import short, table
+from convtool.stack.chain import chain
+from convtool.stack.layers import parse_layer
 from shell import run
 
 STACKS = Path(__file__).parent.parent.parent / "docs" / "stacks"
@@ -71,6 +73,11 @@ def test_columns_add_up():
     parameters = [int(next(w for w in row[2:] if w[0].isdigit()).replace(",", "")) for row in rows]
     assert sum(parameters) == 13_200
     assert ran.out.count("13,200") == 1
+
+
+def test_a_single_bias():
+    out = run("shape", "6x6x1", "--layer", "conv 3x3 x1").out
+    assert "parameters  9   10 with 1 bias, of the one filter\n" in out
 
 
 def test_a_wide_terminal_gets_one_table(monkeypatch):
@@ -231,6 +238,52 @@ def test_the_field_may_exceed_the_image_or_see_nothing():
     assert "sees row 2 and column 3 of the image" in out
 
 
+def test_what_is_not_followed_is_said():
+    out = run(
+        "shape", "1x1x3", *["--layer", "transpose 3 x3 stride=2"] * 13, "--layer", "flatten"
+    ).out
+    assert re.search(r"^13  transpose .* 805 MB +[?] +[?] +[?] +>99%$", out, re.MULTILINE)
+    assert "\n?           unknown: the layers are too large, or too many, to follow" in out
+    assert "note: layers 1 to 13: windows overlap unevenly" in out
+    # What has no place in the image is no question.
+    assert re.search(r"^14  flatten +805 MB *$", out, re.MULTILINE)
+    out = run("shape", "28x28", "--layer", "conv 3 x1 stride=1000000000").out
+    assert re.search(r"^1  conv .* 3 +1e\+09 +1 +[?]$", out, re.MULTILINE)
+    assert "\n?           unknown: " in out
+    assert "unknown" not in run("shape", "4x4", "--layer", "pool 2", "--layer", "flatten").out
+
+
+def test_numbers_of_layers_are_told_in_runs():
+    even, odd = ("--layer", "conv 2 x1"), ("--layer", "conv 3 x1")
+    out = run("shape", "9x9", *even, *even, *odd, *even, *odd, *even * 3).out
+    assert "note: layers 1, 2, 4, 6 to 8: the odd row" in out
+
+
+def test_ten_thousand_layers_are_a_table():
+    [layer] = chain([parse_layer("conv 3 x1")], (1, 9, 9, 1))
+    lines = table([layer._replace(number=number) for number in range(1, 10_001)], 200)
+    texts = ["".join(text for text, _ in line) for line in lines]
+    assert len(texts) == 10_002
+    assert {len(text) for text in texts} == {len(texts[0])}
+    assert texts[-1].startswith("10000  conv ")
+
+
+@pytest.mark.parametrize(
+    ("size", "layer", "at", "sees"),
+    [
+        (
+            "2000000000x1x3",
+            "conv 3 x3",
+            "1999999999,0",
+            "sees rows 1999999998 to 1999999999 and column 0 of",
+        ),
+        ("28x28", "conv 3 x3 stride=2147483647", "0,0", "sees rows 0 to 2 and columns 0 to 2 of"),
+    ],
+)
+def test_far_outputs_are_seen_as_quickly(size, layer, at, sees):
+    assert sees in run("shape", size, "--layer", layer, "--at", at).out
+
+
 def test_numbers_that_round_to_the_next_prefix():
     assert [short(n) for n in (0, 999, 1000, 9996, 99_960, 999_499, 999_500, 10**30)] == [
         *("0", "999", "1.00 k", "10.0 k", "100 k", "999 k", "1.00 M", "1000000 Y")
@@ -264,6 +317,12 @@ def test_numbers_that_round_to_the_next_prefix():
             2,
             "there is no output 14,0",
             "rows are 0 to 13",
+        ),
+        (
+            ["28x28", "--layer", "conv 3 x1 dilation=2000000000", "--at", "0,0"],
+            2,
+            "what an output sees is followed over at most 1,048,576 pixels",
+            "leave out --at",
         ),
         (["28x28", "--layer", "pol 2"], 2, "there is no layer 'pol'", "did you mean pool?"),
         (

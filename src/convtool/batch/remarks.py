@@ -172,11 +172,14 @@ def _about_the_brightness(job: Job, kernel: Kernel) -> Iterator[Note]:
     """Say what a stride takes: its outputs share the kernel's taps, and their sum, among them."""
     if job.plan.op is Op.CONV2D or not job.plan.per_channel or job.range is RangeMode.STRETCH:
         return
+    # Where a kernel leaves gaps they are what is to be mended first, and they are black.
+    if any(note.code == "unreached" for note in job.plan.notes):
+        return
     sums = tap_sums(kernel, job.plan)
     least, greatest = float(sums.min()), float(sums.max())
     if least < 0 or greatest <= 0 or greatest >= BRIGHT:
         return
-    one = f"{greatest:.3g}" if greatest - least <= EQUAL else f"{least:.3g} to {greatest:.3g}"
+    one = " to ".join(dict.fromkeys((f"{least:.3g}", f"{greatest:.3g}")))
     yield Note(
         "darker",
         f"the taps that meet in an output sum to {one}: the picture is darker",

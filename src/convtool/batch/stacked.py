@@ -158,9 +158,11 @@ def fit(request: Request, header: Header, form: Format, inputs: int) -> Kind:
     _check_shown(stacked, form, apart)
     shape, alpha = _seen(stacked, header)
     chain = _chain(stacked, shape)
-    pixel = _preprocessed_pixel(stacked.stack, shape, header)
+    run.check_normalization(stacked.stack, shape[3])
+    pixel = np.zeros((1, 1, 1, shape[3]), DTYPES[header.depth])
     _check_sizes(chain, request.max_pixels)
-    choices = _choices(stacked, chain, request, inputs, pixel.dtype)
+    dtype = run.preprocessed(pixel, stacked.stack).dtype  # what the first layer gets
+    choices = _choices(stacked, chain, request, inputs, dtype)
     engines = {choice.engine for choice in choices if choice}
     array = form.name == "NPY"
     return Kind(
@@ -225,18 +227,6 @@ def _takes(layer: Layer, kernel: Kernel, channels: int) -> bool:
             return kernel.shape[3] == channels
         case _:
             return kernel.shape[2] * layer.spec.groups == channels
-
-
-def _preprocessed_pixel(stack: Stack, shape: Shape, header: Header) -> NDArray[np.generic]:
-    """Scale and normalize one black pixel: its type is what the first layer gets."""
-    try:
-        return run.preprocessed(np.zeros((1, 1, 1, shape[3]), DTYPES[header.depth]), stack)
-    except UsageError as error:  # so many numbers are right for other images
-        numbers = max(len(stack.mean), len(stack.deviation))
-        raise GeometryError(
-            error.message.partition(" (image batch")[0],
-            f"give one number for all channels, or images of {numbers}",
-        ) from None
 
 
 def _chain(stacked: Stacked, shape: Shape) -> tuple[Settled, ...]:

@@ -1,6 +1,5 @@
 """`convtool apply`: convolve images and write the results."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,8 +20,6 @@ Kernels = Annotated[
     ),
 ]
 
-STACK = "Stack of layers"
-
 Layers = Annotated[
     list[str],
     typer.Option(
@@ -30,16 +27,7 @@ Layers = Annotated[
         metavar="LAYER",
         help='One layer, such as "conv kernel=sobel stride=2 relu" or "pool 2"; \'convtool shape '
         "--help' lists what can stand in one. May be repeated: a stack.",
-        rich_help_panel=STACK,
-        show_default=False,
-    ),
-]
-StackFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="A TOML file of layers; those of --layer follow them.",
-        rich_help_panel=STACK,
+        rich_help_panel=options.STACK,
         show_default=False,
     ),
 ]
@@ -48,7 +36,7 @@ Show = Annotated[
     typer.Option(
         metavar="LAYER[,LAYER...]",
         help="Which layers to show, by number or name; or all.",
-        rich_help_panel=STACK,
+        rich_help_panel=options.STACK,
         show_default="the last",
     ),
 ]
@@ -57,7 +45,7 @@ Scale = Annotated[
     typer.Option(
         metavar="each|all",
         help="Stretch each map to its own greys, or all maps of a layer alike.",
-        rich_help_panel=STACK,
+        rich_help_panel=options.STACK,
         show_default="each",
     ),
 ]
@@ -118,6 +106,9 @@ Fine print:
              A .npy holds one layer, float32; so do pictures of single maps,
              which {{filter}} in the name asks for: least black, greatest white.
 
+Weights of a layer, in --layer as key=value, in a file as key = "value":
+{help.LAYER_WEIGHTS}and in the file of a stack:
+{help.STACK_INPUT}
 Examples:
   convtool apply --kernel sobel --stride 2 --padding same photo.png
   convtool apply -k gaussian:sigma=3 --border reflect -o blurred/ *.jpg
@@ -156,7 +147,7 @@ def apply(
     groups: options.Groups = 1,
     border: options.BorderOption = "zero",
     layers: Layers = [],  # noqa: B006
-    stack: StackFile = None,
+    stack: options.StackFile = None,
     show: Show = None,
     scale: Scale = None,
     bias: filtering.Bias = None,

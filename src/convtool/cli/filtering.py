@@ -370,9 +370,9 @@ def run(
         The command's parameters, under their own names and as they were written.
     """
     stacks = bool(stack or layers)
-    if stacks:
-        _see_that_layers_say_it(context)
-    else:
+    if stacks and context:
+        options.see_that_layers_say_it(context, _ways_out(), "kernel")
+    if not stacks:
         _check_kernels(op, kernel)
         _see_that_nothing_is_shown(show=show, scale=scale)
     spec = options.geometry(
@@ -463,23 +463,13 @@ def _check_kernels(op: Op, kernels: Sequence[str]) -> None:
         )
 
 
-def _see_that_layers_say_it(context: typer.Context | None) -> None:
-    """Refuse the options of a single kernel beside a stack, and say where they belong."""
-    if context is None:
-        return
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        if name in IN_A_LAYER:
-            hint = f'say it in a layer: --layer "{IN_A_LAYER[name]}"; in a file by the same key'
-        elif name in INSTEAD:
-            hint = f"leave it out: {INSTEAD[name]}"
-        else:
-            continue
-        option = max(parameter.opts, key=len)
-        raise UsageError(f"{option} is for a single kernel, but a stack is given", hint)
+def _ways_out() -> dict[str, str]:
+    """Say where the options of a single kernel belong beside a stack."""
+    in_a_layer = {
+        name: f'say it in a layer: --layer "{layer}"; in a file by the same key'
+        for name, layer in IN_A_LAYER.items()
+    }
+    return in_a_layer | {name: f"leave it out: {instead}" for name, instead in INSTEAD.items()}
 
 
 def _see_that_nothing_is_shown(**asked: str | None) -> None:

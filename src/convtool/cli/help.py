@@ -32,6 +32,23 @@ KERNEL_FILES = """\
                    the same name
 """
 
+LAYER_WEIGHTS = """\
+  kernel     what --kernel takes: sobel, weights.npy, and of several arrays one:
+             weights.npz:name, net.safetensors:conv1.weight (that type needs
+             pip install safetensors); in a file from its folder on
+  layout     how the kernel's axes are ordered where that is not as TensorFlow
+             saves them, HWIO, and of a transpose HWOI: PyTorch saves OIHW, and
+             IOHW (H and W of the kernel, I input and O output channels); of a
+             dense layer IO, or PyTorch's OI
+  bias       a number, or one for each filter: 0.1,0.2; or an array: FILE:name
+"""
+
+STACK_INPUT = """\
+  [input]    scale = "1/255" multiplies the pixel values; then mean is taken
+             away and deviation divides, each a number or one for each channel,
+             mean = [0.485, 0.456, 0.406], as in torchvision's Normalize
+"""
+
 CACHE = """\
   XDG_CACHE_HOME   where the folder convtool/machine-code is made, which holds
                    compiled code; ~/.cache if not set (on Linux)

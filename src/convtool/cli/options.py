@@ -1,5 +1,7 @@
 """The options that several commands share, each defined once."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from convtool.geometry import ConvSpec
 
 # The headings under which a page lists them.
-KERNEL, GEOMETRY = "Kernel", "Geometry"
+KERNEL, GEOMETRY, STACK = "Kernel", "Geometry", "Stack of layers"
 
 Stride = Annotated[
     str,
@@ -72,6 +74,15 @@ OutputPadding = Annotated[
         rich_help_panel=GEOMETRY,
     ),
 ]
+StackFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A TOML file of layers; those of --layer follow them.",
+        rich_help_panel=STACK,
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
@@ -101,6 +112,40 @@ def geometry(
         output_shape=output_shape,
         output_padding=output_padding,
     )
+
+
+def was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was typed."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def see_that_layers_say_it(
+    context: typer.Context, ways_out: Mapping[str, str], single: str
+) -> None:
+    """Refuse the options of a single kernel or layer beside those of a stack.
+
+    Parameters
+    ----------
+    context : Context
+        What was typed.
+    ways_out : mapping of str to str
+        For each parameter that has no place beside a stack, what to do instead.
+    single : str
+        What it is for: a kernel or a layer.
+
+    Raises
+    ------
+    UsageError
+        Where one of them was typed.
+    """
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name in ways_out and was_given(context, name):
+            option = max(parameter.opts, key=len)
+            raise UsageError(
+                f"{option} is for a single {single}, but a stack is given", ways_out[name]
+            )
 
 
 def numbers(text: str | None, name: str) -> tuple[float, ...] | None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 SYNOPSIS = "-k KERNEL|--layer LAYER|--stack FILE [OPTIONS]"
 
 QUESTIONS = "Questions about one layer"
-STACK = "Stack of layers"
+
+# What may stand beside the layers of a stack; the rest is for a single layer.
+BESIDE_A_STACK = ("input", "layers", "stack", "at", "json")
 
 ABOUT = """Compute sizes, pads, costs and receptive field; read no pixels.
 
@@ -63,11 +65,12 @@ A layer of a stack is its kind, and then in any order:
 beside these a padding (same), an activation (relu), or key=value with one of
 the keys size, filters, stride, padding, dilation, groups, border, flip,
 output_shape, output_padding, pooling, activation, name, bias, layout, and
-kernel (all that --kernel takes) instead of size and filters.
-
+kernel instead of size and filters:
+{help.LAYER_WEIGHTS}
 The TOML file of a stack has a table [[layer]] for each, with op = "conv" and
-the same keys; under [input] it may have size = "28x28x1".
-
+the same keys; under [input] it may have size = "28x28x1", and for 'convtool
+apply --stack':
+{help.STACK_INPUT}
 Questions about one layer:
   --frameworks     the padding that people write in each framework beside this
                    one: its size, its pads, and whether its grid is shifted
@@ -195,25 +198,17 @@ def shape(
             metavar="LAYER",
             help='One layer of several, such as "conv 3x3 x32 stride=2 relu"; see below. '
             "May be repeated: a stack.",
-            rich_help_panel=STACK,
+            rich_help_panel=options.STACK,
             show_default=False,
         ),
     ] = [],  # noqa: B006
-    stack: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A TOML file of layers; those of --layer follow them.",
-            rich_help_panel=STACK,
-            show_default=False,
-        ),
-    ] = None,
+    stack: options.StackFile = None,
     at: Annotated[
         str | None,
         typer.Option(
             metavar="Y,X",
             help="Say which pixels this output of the stack sees: row and column, from 0.",
-            rich_help_panel=STACK,
+            rich_help_panel=options.STACK,
             show_default=False,
         ),
     ] = None,
@@ -289,9 +284,11 @@ def _held(
 
     return Fixed(
         kernel=None if kernel is None else layer.kernel_size(kernel),
-        stride=parse_pair(stride, "stride") if _was_given(context, "stride") else None,
-        dilation=parse_pair(dilation, "dilation") if _was_given(context, "dilation") else None,
-        padding=Padding.parse(padding) if _was_given(context, "padding") else None,
+        stride=parse_pair(stride, "stride") if options.was_given(context, "stride") else None,
+        dilation=parse_pair(dilation, "dilation")
+        if options.was_given(context, "dilation")
+        else None,
+        padding=Padding.parse(padding) if options.was_given(context, "padding") else None,
         output_padding=None
         if output_padding is None
         else parse_pair(output_padding, "output_padding", least=0),
@@ -349,22 +346,13 @@ def _views(settled: "ConvPlan") -> "tuple[View, ...]":
     return compare(settled)
 
 
-def _was_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was typed."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
 def _see_that_layers_say_it(context: typer.Context) -> None:
     """Refuse the options of a single layer beside those of a stack."""
-    for parameter in context.command.params:
-        given = _was_given(context, str(parameter.name))
-        if given and parameter.name not in ("input", "layers", "stack", "at", "json"):
-            option = max(parameter.opts, key=len)
-            raise UsageError(
-                f"{option} is for a single layer, but a stack is given",
-                'say it in the layer: --layer "conv 3x3 x32 stride=2"',
-            )
+    names = {str(parameter.name) for parameter in context.command.params}
+    way_out = 'say it in the layer: --layer "conv 3x3 x32 stride=2"'
+    options.see_that_layers_say_it(
+        context, dict.fromkeys(names.difference(BESIDE_A_STACK), way_out), "layer"
+    )
 
 
 def _stack(

@@ -110,6 +110,10 @@ Fine print:
   channels   One channel of responses is a grey image, three are RGB. Others are
              an image for each, which {{filter}} in the name tells apart, or one
              picture (--combine), or one .npy.
+  weights    A kernel of four axes is HWOI, as TensorFlow saves it: height,
+             width, output and input channels. PyTorch's ConvTranspose2d is
+             --layout IOHW: -k net.safetensors:up1.weight --layout IOHW, for
+             which pip install safetensors is needed.
 Names, metadata, batches and streams are as 'convtool apply --help' says.
 
 Examples:

@@ -11,7 +11,7 @@ from convtool.frameworks.model import (
     sides,
     strides_of,
 )
-from convtool.frameworks.writing import NUMPY_MODES, call, kernel_lines, option
+from convtool.frameworks.writing import NUMPY_MODES, call, kernel_lines, literal, option
 from convtool.geometry import Axis, ConvPlan
 from convtool.terms import PaddingMode
 
@@ -110,7 +110,7 @@ def _border_lines(plan: ConvPlan, both: tuple[Side, Side]) -> list[str]:
         return []
     border = plan.spec.border
     how = (
-        f"constant_values={border.value:g}"
+        f"constant_values={literal(border.value)}"
         if border.is_fill
         else f'mode="{NUMPY_MODES[border.mode]}"'
     )

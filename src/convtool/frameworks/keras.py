@@ -13,7 +13,7 @@ from convtool.frameworks.model import (
     spread,
     strides_of,
 )
-from convtool.frameworks.writing import call, index_lines, kernel_lines, option
+from convtool.frameworks.writing import call, index_lines, kernel_lines, literal, option
 from convtool.geometry import Axis, ConvPlan, Pair, size_text
 from convtool.terms import PaddingMode
 
@@ -178,7 +178,7 @@ def _border_lines(plan: ConvPlan, both: tuple[Side, Side]) -> list[str]:
     border = plan.spec.border
     if border.is_fill:
         amounts = f"((0, 0), ({t}, {b}), ({left}, {r}), (0, 0))"
-        return [f"x = keras.ops.pad(x, {amounts}, constant_values={border.value:g})"]
+        return [f"x = keras.ops.pad(x, {amounts}, constant_values={literal(border.value)})"]
     lines, taken = index_lines(plan, both)
     return [*lines, *(f"x = keras.ops.take(x, {name}, axis={1 + axis})" for name, axis in taken)]
 

@@ -12,7 +12,14 @@ from convtool.frameworks.model import (
     sides,
     strides_of,
 )
-from convtool.frameworks.writing import NUMPY_MODES, call, index_lines, kernel_lines, option
+from convtool.frameworks.writing import (
+    NUMPY_MODES,
+    call,
+    index_lines,
+    kernel_lines,
+    literal,
+    option,
+)
 from convtool.geometry import ConvPlan, size_text
 from convtool.terms import BorderMode, PaddingMode
 
@@ -76,7 +83,7 @@ def _border_lines(plan: ConvPlan, both: tuple[Side, Side]) -> tuple[list[str], s
         lines = [f"pads = np.array([0, 0, {t}, {left}, 0, 0, {b}, {r}])  # an initializer"]
         inputs = '"x", "pads"'
         if border.is_fill:
-            lines.append(f"value = np.float32({border.value:g})  # an initializer")
+            lines.append(f"value = np.float32({literal(border.value)})  # an initializer")
             inputs += ', "value"'
         lines += call(
             "pad = onnx.helper.make_node(", f'"Pad", [{inputs}], ["padded"], mode="{mode}"'

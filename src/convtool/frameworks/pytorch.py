@@ -12,7 +12,7 @@ from convtool.frameworks.model import (
     sides,
     strides_of,
 )
-from convtool.frameworks.writing import call, index_lines, kernel_lines, option
+from convtool.frameworks.writing import call, index_lines, kernel_lines, literal, option
 from convtool.geometry import Axis, ConvPlan, Pair, size_text
 from convtool.terms import BorderMode
 
@@ -146,7 +146,7 @@ def _border_lines(plan: ConvPlan, both: tuple[Side, Side]) -> tuple[list[str], s
         return [], "x"
     border, amounts = plan.spec.border, f"({left}, {r}, {t}, {b})"
     if border.is_fill:
-        return [], f"F.pad(x, {amounts}, value={border.value:g})"
+        return [], f"F.pad(x, {amounts}, value={literal(border.value)})"
     mode = _MODES.get(border.mode)
     if mode and (border.mode is BorderMode.EDGE or fits_inside(plan, both)):
         return [], f'F.pad(x, {amounts}, mode="{mode}")'

@@ -13,7 +13,7 @@ from convtool.frameworks.model import (
     spread,
     strides_of,
 )
-from convtool.frameworks.writing import call, index_lines, kernel_lines, option
+from convtool.frameworks.writing import call, index_lines, kernel_lines, literal, option
 from convtool.geometry import ConvPlan
 from convtool.terms import BorderMode, PaddingMode
 
@@ -101,7 +101,7 @@ def _border_lines(plan: ConvPlan, both: tuple[Side, Side]) -> list[str]:
     border = plan.spec.border
     head = f"x = tf.pad(x, [[0, 0], [{t}, {b}], [{left}, {r}], [0, 0]]"
     if border.is_fill:
-        return [f"{head}, constant_values={border.value:g})"]
+        return [f"{head}, constant_values={literal(border.value)})"]
     if border.mode in (BorderMode.REFLECT, BorderMode.SYMMETRIC) and fits_inside(plan, both):
         return [f'{head}, "{border.mode.upper()}")']
     lines, taken = index_lines(plan, both)

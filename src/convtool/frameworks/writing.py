@@ -1,5 +1,7 @@
 """Lines of Python that several frameworks' code has in common."""
 
+from math import isfinite
+
 from convtool.frameworks.model import Side, is_transposed
 from convtool.geometry import ConvPlan
 from convtool.terms import BorderMode
@@ -35,6 +37,20 @@ def call(head: str, *arguments: str, tail: str = ")") -> list[str]:
 def option(name: str, value: object, default: object = None) -> str:
     """Write ``name=value``; "" where that is the default."""
     return "" if value == default else f"{name}={value}"
+
+
+def literal(value: float) -> str:
+    """Write a number so that Python reads the same one again.
+
+    Examples
+    --------
+    >>> literal(128.0), literal(123.456789), literal(float("-inf"))
+    ('128', '123.456789', 'float("-inf")')
+    """
+    if not isfinite(value):
+        return f'float("{value}")'
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def kernel_lines(plan: ConvPlan, both: tuple[Side, Side] | None = None) -> list[str]:

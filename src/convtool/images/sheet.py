@@ -141,16 +141,19 @@ def _draw_section(
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and said to be
         planes = np.ascontiguousarray(np.moveaxis(section.maps, 2, 0), np.float32)
     layer, labels, count = Range.of(planes), list(section.labels), len(planes)
-    details = [size_text(section.maps.shape), f"values {layer}", *_remarks(planes)]
+    values, shown = [f"values {layer}", *_remarks(planes)], ""
     if planes.shape[1:] == (1, 1) and count > 1:
         # A vector: its values as the squares of one map.
         planes, labels = _as_map(planes), [f"0 to {count - 1}, row by row"]
     elif count > most:
-        details.append(f"the first {most} maps of {count}")
+        values.append(f"the first {most} maps of {count}")
         planes, labels = planes[:most], labels[:most]
     texts = [(label, str(Range.of(plane))) for label, plane in zip(labels, planes, strict=True)]
     tiles = _Tiles.of(planes.shape, texts, width, columns)
-    heading = _heading(section.title, ", ".join(details), width)
+    if planes.shape[1:] == section.maps.shape[:2] != tiles.size[::-1]:
+        shown = f", shown at {size_text(tiles.size[::-1])}"
+    details = f"{size_text(section.maps.shape)}{shown}, {', '.join(values)}"
+    heading = _heading(section.title, details, width)
     size = max(tiles.width, heading.width), heading.height + tiles.height + 1
     image = Image.new("L", size, PAPER)
     image.paste(heading)
@@ -319,4 +322,5 @@ def _font(size: int) -> Font:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    """Write three digits, or a whole number of up to five."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 99999.5 else f"{value:.3g}"

@@ -68,7 +68,8 @@ def _sized(text: str, header: re.Match[str]) -> list[list[float]]:
     taps = _numbers(text[header.end() :])
     if len(taps) != height * width:
         raise LineError(
-            f"{height}x{width} needs {height * width} taps, but {len(taps)} are given",
+            f"{height}x{width} needs {height * width} taps, but {len(taps)} "
+            f"{'is' if len(taps) == 1 else 'are'} given",
             "sizes are height x width",
         )
     return [taps[i * width : (i + 1) * width] for i in range(height)]

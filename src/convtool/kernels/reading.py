@@ -77,11 +77,13 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
         with path.open("rb") as file:
             return file.read(count)
     except FileNotFoundError:
-        near = did_you_mean(path.name, _siblings(path)) if path.parent.is_dir() else ""
-        raise KernelError("no such file", near if near.startswith("did") else "") from None
+        raise KernelError("no such file", _near(path) if path.parent.is_dir() else "") from None
     except OSError as error:
         raise KernelError(f"the file cannot be read: {os.strerror(error.errno or 0)}") from None
 
 
-def _siblings(path: Path) -> list[str]:
-    return [entry.name for entry in path.parent.iterdir() if entry.suffix == path.suffix]
+def _near(path: Path) -> str:
+    """Ask for the file of the same type that is spelt alike; the suffix alone makes none alike."""
+    stems = [entry.stem for entry in path.parent.iterdir() if entry.suffix == path.suffix]
+    near = did_you_mean(path.stem, stems)
+    return f"{near.removesuffix('?')}{path.suffix}?" if near.startswith("did") else ""

@@ -400,7 +400,10 @@ def seconds_text(seconds: float) -> str:
 
 def failure_line(event: Failed) -> Line:
     """Say in one line what is wrong with one input, and the way out."""
-    line: Line = [("error: ", BAD), (f"{event.source.name}: {event.error.message}", "")]
+    name, message = event.source.name, event.error.message
+    # Some begin with the input's name as it is.
+    told = message if message.startswith(f"{name} ") else f"{name}: {message}"
+    line: Line = [("error: ", BAD), (told, "")]
     if event.error.hint:
         line.append((f" (hint: {event.error.hint})", GOOD))
     return line

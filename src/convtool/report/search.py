@@ -14,6 +14,10 @@ from convtool.terms import Op, PaddingMode
 _APART = f"height and width differ: pairs of the simplest {PAIRED} of each"
 
 
+# So many equal paddings are in the JSON of --fit, which can be billions.
+LISTED = 1000
+
+
 def _print_json(record: dict[str, object]) -> None:
     json.dump(record, sys.stdout)
     sys.stdout.write("\n")
@@ -195,11 +199,12 @@ def show_fit(shape: Shape, fits: tuple[Fit, Fit], *, as_json: bool) -> None:
 
 
 def fit_json(fit: Fit) -> dict[str, object]:
-    """Return one axis."""
+    """Return one axis, with no more than `LISTED` of the equal paddings."""
     return {
         "valid": fit.valid and _axis_json(fit.valid),
         "same": fit.same and _axis_json(fit.same),
-        "equal": [_axis_json(axis) for axis in fit.equal],
+        "equal": [_axis_json(fit.settled(p)) for p in fit.equal[:LISTED]],
+        "found": _count(fit.equal),
         "least": _axis_json(fit.least),
         "why": fit.why,
         "hint": fit.hint,
@@ -232,7 +237,7 @@ def _fit_lines(fit: Fit, name: str) -> list[Line]:
         _word_line("same", fit.same),
     ]
     if fit.equal:
-        lines += _equal_lines(fit.equal)
+        lines += _equal_lines(fit)
     else:
         lines.append(entry("  equal", ("none: ", WARN), fit.why))
         lines.append(entry("", (fit.hint, DIM)))
@@ -246,14 +251,21 @@ def _fit_lines(fit: Fit, name: str) -> list[Line]:
     return lines
 
 
-def _equal_lines(equal: tuple[Axis, ...], most: int = 6) -> list[Line]:
+def _equal_lines(fit: Fit, most: int = 6) -> list[Line]:
+    width = max(len(str(p)) for p in (fit.equal[:most][-1], 100))
     lines = [
-        entry("  equal", f"--padding {found.before:<3} {_windows(found)}, nothing unread")
-        for found in equal[:most]
+        entry("  equal", f"--padding {p:<{width}} {_windows(fit.settled(p))}, nothing unread")
+        for p in fit.equal[:most]
     ]
-    if len(equal) > most:
-        lines.append(entry("", f"and {len(equal) - most} more, up to {equal[-1].before}"))
+    more = _count(fit.equal[most:])
+    if more:
+        lines.append(entry("", f"and {more} more, up to {fit.equal[-1]}"))
     return lines
+
+
+def _count(pads: range) -> int:
+    """Count them; len() takes no more than an index has room for."""
+    return (pads[-1] - pads[0]) // pads.step + 1 if pads else 0
 
 
 def _windows(axis: Axis) -> str:

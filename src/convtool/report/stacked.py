@@ -1,32 +1,39 @@
 """What becomes of pictures in a stack: its layers one below the other, and as JSON."""
 
+import shutil
 from collections.abc import Sequence
 
 from convtool.batch import Job
 from convtool.batch.stacked import Stacked
 from convtool.engine import Choice
 from convtool.geometry import size_text
-from convtool.report.lines import DIM, GOOD, HEAD, Line, entry
+from convtool.report.lines import DIM, GOOD, HEAD, MARGIN, Line, entry
 from convtool.report.stacks import layer_json
 from convtool.stack.chain import Settled
 
-# Characters that a line has where its words can be shortened to it.
-WIDTH = 96
-SHORTEST = 24
+# Characters of a name that the lines of layers show.
+LONGEST_NAME = 20
+
+# Characters before a name: what is shown has a star, and numbers have two digits.
+NUMBER = len("*12 ")
 
 
 def plan_lines(stacked: Stacked, job: Job) -> list[Line]:
     """Say what is done to images of one shape, layer by layer up to the last one shown."""
-    return [_heading(stacked, job), *_layer_lines(stacked, job)]
+    width = shutil.get_terminal_size().columns
+    return [_heading(stacked, job, width), *_layer_lines(stacked, job, width)]
 
 
-def _heading(stacked: Stacked, job: Job) -> Line:
+def _heading(stacked: Stacked, job: Job, width: int) -> Line:
     shapes = f"{size_text(job.header.shape)} → {size_text(job.chain[-1].output_shape)}"
     shown = f"shown: layer{'s' * (len(stacked.shown) > 1)} {_numbers(stacked.shown)}"
     alpha = ""
     if job.header.alpha:
         alpha = f", alpha {'left out' if job.alpha else 'an input channel'}"
-    return entry("stack", (shapes, GOOD), f"   {stacked.stack.name}, {shown}{alpha}")
+    room = width - MARGIN - len(shapes) - len("   ")
+    return entry(
+        "stack", (shapes, GOOD), "   ", _shortened(f"{stacked.stack.name}, {shown}{alpha}", room)
+    )
 
 
 def _numbers(numbers: Sequence[int]) -> str:
@@ -36,31 +43,43 @@ def _numbers(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _layer_lines(stacked: Stacked, job: Job) -> list[Line]:
-    """Align number, name, words, output and who computes; the words give way to the width."""
-    names = _aligned([layer.layer.name for layer in job.chain])
+def _layer_lines(stacked: Stacked, job: Job, width: int) -> list[Line]:
+    """Align number, name, words, output and who computes.
+
+    Words that are too long for that go on in lines below, and the rest stands behind the last.
+    """
+    names = _aligned([_shortened(layer.layer.name, LONGEST_NAME) for layer in job.chain])
     sizes = _aligned([size_text(layer.output_shape[1:]) for layer in job.chain], right=True)
     ends = [
         "".join(f"  {text}" for text in (_way(choice), _dropped(layer)) if text)
         for layer, choice in zip(job.chain, job.choices, strict=True)
     ]
-    # A number, and two spaces behind the name and the words.
-    others = len("*12 ") + len(names[0]) + 2 + 2 + len(sizes[0]) + max(map(len, ends))
-    room = max(WIDTH - others, SHORTEST)
-    words = _aligned([_shortened(layer.layer.text, room) for layer in job.chain])
+    # Two spaces stand behind the name and behind the words.
+    indent = NUMBER + len(names[0]) + 2 * bool(names[0])
+    room = width - indent - 2 - len(sizes[0]) - max(map(len, ends))
+    words = [_wrapped(layer.layer.text, room, width - indent) for layer in job.chain]
+    column = max(len(texts[-1]) for texts in words)
     lines: list[Line] = []
-    for layer, name, text, size, end in zip(job.chain, names, words, sizes, ends, strict=True):
+    for layer, name, texts, size, end in zip(job.chain, names, words, sizes, ends, strict=True):
         mark = "*" if layer.number in stacked.shown and len(job.chain) > 1 else " "
-        lines.append(
-            [
-                (f"{mark}{layer.number:>2} ", HEAD),
-                (f"{name}  " if name else "", ""),
-                (f"{text}  ", ""),
-                (size, GOOD),
-                (end, DIM),
-            ]
-        )
+        line: Line = [(f"{mark}{layer.number:>2} ", HEAD), (f"{name}  " if name else "", "")]
+        for text in texts[:-1]:
+            lines.append([*line, (text, "")])
+            line = [(" " * indent, "")]
+        lines.append([*line, (f"{texts[-1]:<{column}}  ", ""), (size, GOOD), (end, DIM)])
     return lines
+
+
+def _wrapped(text: str, room: int, width: int) -> list[str]:
+    """Return a text in lines of a width, of which the last one leaves room for what follows it."""
+    if len(text) <= room:
+        return [text]
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {_shortened(word, width)}".lstrip()
+    return lines if len(lines[-1]) <= room else [*lines, ""]
 
 
 def _aligned(texts: Sequence[str], *, right: bool = False) -> list[str]:
@@ -72,8 +91,8 @@ def _shortened(text: str, width: int) -> str:
     """Leave out the middle of what is too long: a file's folder, and not a layer's options."""
     if len(text) <= width:
         return text
-    before = (width - 1) // 3
-    return f"{text[:before]}…{text[len(text) - (width - 1 - before) :]}"
+    before = max(width - 1, 2) // 3
+    return f"{text[:before]}…{text[len(text) - max(width - 1 - before, 1) :]}"
 
 
 def _way(choice: Choice | None) -> str:
@@ -93,19 +112,31 @@ def option_lines(job: Job) -> list[Line]:
     from convtool.report.events import seconds_text
 
     lines: list[Line] = []
+    room = shutil.get_terminal_size().columns - MARGIN - NUMBER
     for layer, choice in zip(job.chain, job.choices, strict=True):
         if choice is None:
             continue
         taken = (choice.engine, choice.method)
         every = sorted(choice.options, key=lambda option: (option.engine, option.method) != taken)
         texts = [f"{o.engine}, {o.method} {seconds_text(o.seconds)}" for o in every]
+        first, *rest = _packed(texts, room)
+        others = first.removeprefix(texts[0])
         heading = "" if lines else "estimates"
-        lines.append(entry(heading, f"{layer.number:>2}  ", (texts[0], GOOD), *_rest(texts[1:])))
+        lines.append(entry(heading, f"{layer.number:>2}  ", (texts[0], GOOD), (others, DIM)))
+        lines += [entry("", " " * NUMBER, (row, DIM)) for row in rest]
     return lines
 
 
-def _rest(texts: Sequence[str]) -> list[tuple[str, str]]:
-    return [(f"; {text}", DIM) for text in texts]
+def _packed(texts: Sequence[str], width: int) -> list[str]:
+    """Join texts with semicolons, in as many lines of a width as they need."""
+    rows = [texts[0]]
+    for text in texts[1:]:
+        rows[-1] += ";"
+        if len(rows[-1]) + len(f" {text};") > width:
+            rows.append(text)
+        else:
+            rows[-1] += f" {text}"
+    return rows
 
 
 def job_json(stacked: Stacked, job: Job, *, verbose: bool) -> dict[str, object]:

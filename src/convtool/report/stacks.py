@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from convtool.fields import Field
@@ -34,7 +35,7 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Characters that it needs."""
+        """Characters that it needs; looks at every cell."""
         return max(map(len, [self.heading, *self.cells]))
 
 
@@ -96,16 +97,17 @@ def _width(columns: Sequence[Column]) -> int:
 
 
 def _block(columns: Sequence[Column]) -> list[Line]:
-    lines: list[Line] = [_row([(c.heading, HEAD) for c in columns], columns)]
+    widths = [column.width for column in columns]
+    lines: list[Line] = [_row([(c.heading, HEAD) for c in columns], columns, widths)]
     for cells in zip(*(column.cells for column in columns), strict=True):
-        lines.append(_row([(cell, "") for cell in cells], columns))
+        lines.append(_row([(cell, "") for cell in cells], columns, widths))
     return lines
 
 
-def _row(cells: Sequence[Span], columns: Sequence[Column]) -> Line:
+def _row(cells: Sequence[Span], columns: Sequence[Column], widths: Sequence[int]) -> Line:
     line: Line = []
-    for (text, style), column in zip(cells, columns, strict=True):
-        cell = text.rjust(column.width) if column.right else text.ljust(column.width)
+    for (text, style), column, width in zip(cells, columns, widths, strict=True):
+        cell = text.rjust(width) if column.right else text.ljust(width)
         output = column.heading == "output" and not style
         line.append(("  " * bool(line) + cell, GOOD if output else style))
     return line
@@ -191,10 +193,16 @@ def _pair(pair: tuple[float, float], between: str = "x") -> str:
 
 
 def _costs(layers: Sequence[Settled]) -> list[Column]:
+    placed = _placed(layers)
+
+    def unknown(layer: Settled) -> str:
+        return "?" if layer.number <= placed else ""
+
     def of_field(heading: str, cell: Callable[[Field], str], image: str) -> Column:
-        return _column(
-            heading, layers, lambda layer: cell(layer.field) if layer.field else "", image=image
-        )
+        def text(layer: Settled) -> str:
+            return cell(layer.field) if layer.field else unknown(layer)
+
+        return _column(heading, layers, text, image=image)
 
     image = _memory(layers[0].input_shape)
     return [
@@ -204,8 +212,13 @@ def _costs(layers: Sequence[Settled]) -> list[Column]:
         of_field("field", _field, "1"),
         of_field("jump", lambda field: _pair(field.jump), "1"),
         of_field("start", lambda field: _pair(field.start, ","), "0"),
-        _column("padded", layers, _padded),
+        _column("padded", layers, lambda layer: _padded(layer) or unknown(layer)),
     ]
+
+
+def _placed(layers: Sequence[Settled]) -> int:
+    """Count the layers up to the first whose outputs have no place in the image."""
+    return sum(1 for _ in takewhile(lambda layer: layer.steps, layers))
 
 
 def _parameters(layer: Settled) -> str:
@@ -279,12 +292,17 @@ def sums(layers: Sequence[Settled], name: str = "") -> list[Line]:
         entry(
             "parameters",
             f"{weights:,}",
-            (f"   {weights + biases:,} with {biases:,} biases, one for each filter", DIM),
+            (f"   {weights + biases:,} with {_biases(biases)}", DIM),
         ),
         entry("macs", f"{macs:,} multiply-adds" + _images(first.input_shape[0])),
         *_memory_lines(layers, weights + biases),
         *_field_lines(layers),
+        *_unknown_lines(layers),
     ]
+
+
+def _biases(count: int) -> str:
+    return "1 bias, of the one filter" if count == 1 else f"{count:,} biases, one for each filter"
 
 
 def _images(n: int) -> str:
@@ -338,6 +356,14 @@ def _field_lines(layers: Sequence[Settled]) -> list[Line]:
     return lines
 
 
+def _unknown_lines(layers: Sequence[Settled]) -> list[Line]:
+    """Say what a question mark in the table stands for, where there is one."""
+    placed = layers[: _placed(layers)]
+    if not placed or (placed[-1].field and placed[-1].padded_share is not None):
+        return []
+    return [entry("?", "unknown: the layers are too large, or too many, to follow every output")]
+
+
 def numbers_text(pair: tuple[float, float]) -> str:
     """Write a pair that may have halves."""
     return "x".join(f"{number:g}" for number in pair)
@@ -351,12 +377,25 @@ def _notes(layers: Sequence[Settled]) -> list[Line]:
             about.setdefault(note, []).append(layer.number)
     lines: list[Line] = []
     for note, numbers in about.items():
-        which = f"layer{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}: "
+        which = f"layer{'s' * (len(numbers) > 1)} {_numbers(numbers)}: "
         line: Line = [("note: ", WARN), (which + note.message, "")]
         if note.hint:
             line.append((f" ({note.hint})", GOOD))
         lines.append(line)
     return lines
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Write numbers, three and more in a row as one: ``1, 2, 4 to 16``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(
+        f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs
+    )
 
 
 _SIDES = (("row", "above"), ("row", "below"), ("column", "left"), ("column", "right"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from convtool.errors import ConvtoolError, GeometryError, UsageError
+from convtool.errors import ArrayError, ConvtoolError, GeometryError, UsageError
 from convtool.fields import (
     LONGEST_AXIS,
     Field,
@@ -34,6 +34,15 @@ KernelSize = tuple[tuple[int, ...], int]
 KernelOf = Callable[[Layer], KernelSize]
 
 FLOAT32 = 4  # bytes
+
+# So many spans of receptive fields are put together for a stack: about a third of a second.
+MOST_SPANS = 2**18
+
+# Where outputs may have no taps there are two sets for each layer before, so that the work grows
+# with the square of their number: so many positions times the square, about half a second. A set
+# of fewer positions than the other number is no quicker.
+MOST_GAPPED = 2**24
+SHORTEST_SET = 2**10
 
 
 class Settled(NamedTuple):
@@ -215,6 +224,7 @@ def _convolution(layer: Layer, number: int, shape: Shape, kernel_of: KernelOf) -
     if layer.kind is LayerKind.DEPTHWISE and len(size) == 4:
         spec = spec._replace(groups=shape[3])
     settled = plan(spec, shape, size, filters)
+    _check_bias(layer, settled.filters, "filter")
     return Settled(
         layer,
         number,
@@ -227,6 +237,15 @@ def _convolution(layer: Layer, number: int, shape: Shape, kernel_of: KernelOf) -
         settled.filters,
         settled.macs,
     )
+
+
+def _check_bias(layer: Layer, filters: int, what: str) -> None:
+    """See that a bias has as many numbers as there are filters; arrays are seen where they run."""
+    if len(layer.biases) not in (0, 1, filters):
+        raise ArrayError(
+            f"bias must be one number or one per {what}, {filters} in all, but there are "
+            f"{len(layer.biases)}"
+        )
 
 
 def _kernel_shape(layer: Layer, channels: int) -> tuple[int, ...]:
@@ -272,6 +291,7 @@ def _dense(layer: Layer, number: int, shape: Shape, kernel_of: KernelOf) -> Sett
             "put flatten before it",
         )
     units = layer.filters or 1
+    _check_bias(layer, units, "unit")
     return Settled(
         *(layer, number, layer.op, shape, (n, 1, 1, units)),
         kernel_shape=(c, units),
@@ -316,36 +336,60 @@ def _product(numbers: Sequence[int]) -> int:
 
 def _with_fields(layers: Sequence[Settled]) -> Iterator[Settled]:
     """Add the receptive field and the share of outputs that padding influences."""
-    reaches: tuple[Reach, Reach] | None = Reach(), Reach()
+    reaches: Reaches | None = Reaches(Reach(), Reach())
     influence = _influence(layers)
     for layer in layers:
-        reaches = _reaches(reaches, layer)
-        if layer.steps is None or not _within_reason(layer):
-            influence = None
-        elif influence is not None:
-            influence = influence.through(layer.steps, layer.output_shape[1:3])
+        reaches = reaches and reaches.through(layer)
+        influence = influence and _influence_through(influence, layer)
         yield layer._replace(
-            field=reaches and Field.of(*reaches),
+            field=reaches and Field.of(reaches.rows, reaches.cols),
             padded_share=influence and influence.share,
         )
 
 
-def _reaches(before: tuple[Reach, Reach] | None, layer: Settled) -> tuple[Reach, Reach] | None:
-    steps = layer.steps
-    if before is None or steps is None:
-        return None
-    try:
-        return before[0].through(steps[0]), before[1].through(steps[1])
-    except GeometryError:  # a pattern too long to be followed
-        return None
+class Reaches(NamedTuple):
+    """What the outputs of a layer see along both axes, and the work that it was to find out."""
+
+    rows: Reach
+    cols: Reach
+    work: int = 0
+
+    def through(self, layer: Settled) -> "Reaches | None":
+        """Return the same behind one more layer; None where it is not followed any further."""
+        if layer.steps is None:
+            return None
+        down, across = layer.steps
+        alike = (self.rows, down) == (self.cols, across)
+        work = self.work + self.rows.work(down) + (0 if alike else self.cols.work(across))
+        if work > MOST_SPANS:
+            return None
+        try:
+            rows = self.rows.through(down)
+            return Reaches(rows, rows if alike else self.cols.through(across), work)
+        except GeometryError:  # a pattern too long to be followed
+            return None
 
 
 def _influence(layers: Sequence[Settled]) -> Influence | GappedInfluence | None:
-    """Begin to follow the influence of padding, position by position only where it must be."""
-    if not layers or not _within_reason(layers[0]):
+    """Begin to follow the influence of padding; the careful way only where it must be."""
+    if not layers:
         return None
     gapped = any(has_gaps(step) for layer in layers for step in layer.steps or ())
     return (GappedInfluence if gapped else Influence).on(layers[0].input_shape[1:3])
+
+
+def _influence_through(
+    influence: Influence | GappedInfluence, layer: Settled
+) -> Influence | GappedInfluence | None:
+    if layer.steps is None or not _within_reason(layer):
+        return None
+    longest = max(*layer.input_shape[1:3], *layer.output_shape[1:3])
+    if (
+        isinstance(influence, GappedInfluence)
+        and max(longest, SHORTEST_SET) * layer.number**2 > MOST_GAPPED
+    ):
+        return None
+    return influence.through(layer.steps, layer.output_shape[1:3])
 
 
 def _within_reason(layer: Settled) -> bool:

@@ -25,7 +25,14 @@ from typing import NamedTuple
 
 from convtool.errors import UsageError, did_you_mean
 from convtool.geometry import Shape, image_shape, parse_pair, parse_size
-from convtool.stack.layers import Layer, Stack, make_layer, parse_layer
+from convtool.stack.layers import (
+    Layer,
+    Stack,
+    WrongValue,
+    check_name,
+    make_layer,
+    parse_layer,
+)
 
 _TOP = ("name", "input", "layer")
 _INPUT = ("size", "scale", "mean", "deviation")
@@ -45,13 +52,12 @@ def read_stack(path: Path) -> Stack:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
     reader = _Reader(path, text)
-    with reader.at():
-        _check_keys(table, _TOP, "a stack")
+    _check_keys(table, _TOP, "a stack", reader)
     given = table.get("input", {})
     with reader.at("input"):
         if not isinstance(given, dict):
             raise UsageError(f"input must be a table, not {given!r}", "a line [input] starts it")
-        _check_keys(given, _INPUT, "[input]")
+    _check_keys(given, _INPUT, "[input]", reader, "input")
     name = table.get("name", "")
     with reader.at("name"):
         if not isinstance(name, str):
@@ -79,11 +85,21 @@ def joined(path: Path | None, texts: Sequence[str]) -> Stack:
     texts : sequence of str
         Each as `parse_layer` takes it. Names of files in them start from the working folder.
     """
-    more = tuple(map(parse_layer, texts))
     if path is None:
-        return Stack(more)
-    stack = read_stack(path)
-    return stack._replace(layers=(*stack.layers, *map(_from_here, more)))
+        stack = Stack(_parsed(texts, 1))
+    else:
+        stack = read_stack(path)
+        more = map(_from_here, _parsed(texts, len(stack.layers) + 1))
+        stack = stack._replace(layers=(*stack.layers, *more))
+    names: dict[str, int] = {}
+    for number, layer in enumerate(stack.layers, 1):
+        check_name(layer, number, names)
+    return stack
+
+
+def _parsed(texts: Sequence[str], first: int) -> tuple[Layer, ...]:
+    """Read layers, of which the first one has this number."""
+    return tuple(parse_layer(text, number) for number, text in enumerate(texts, first))
 
 
 def _from_here(layer: Layer) -> Layer:
@@ -111,6 +127,8 @@ class _Reader(NamedTuple):
         except UsageError as error:
             from convtool.kernels.positions import Positions  # only a file with a fault needs it
 
+            if isinstance(error, WrongValue) and error.key:
+                where = *where, error.key
             line = Positions(self.text).line(*where)
             layer = f"layer {int(where[1]) + 1}: " if where[:1] == ("layer",) and where[1:] else ""
             raise error.within(f"{self.path}:{line}: {layer}".removesuffix(": ")) from None
@@ -134,16 +152,22 @@ def _layers(tables: object, reader: _Reader) -> Iterator[Layer]:
                 "a stack needs layers, but there is none",
                 'each starts with a line [[layer]], below it for example op = "flatten"',
             )
+    names: dict[str, int] = {}
     for index, table in enumerate(tables):
         with reader.at("layer", index):
-            yield make_layer(table, f"layer {index + 1} of {reader.path.name}")
+            layer = make_layer(table, f"layer {index + 1} of {reader.path.name}")
+            check_name(layer, index + 1, names)
+        yield layer
 
 
-def _check_keys(table: Mapping[str, object], known: Sequence[str], what: str) -> None:
+def _check_keys(
+    table: Mapping[str, object], known: Sequence[str], what: str, reader: _Reader, *where: str
+) -> None:
     for key in table:
-        if key not in known:
-            near = did_you_mean(key, known)
-            raise UsageError(f"{what} takes {', '.join(known)}, but not {key}", near)
+        with reader.at(*where, key):
+            if key not in known:
+                near = did_you_mean(key, known)
+                raise UsageError(f"{what} takes {', '.join(known)}, but not {key}", near)
 
 
 def _shape(value: object) -> Shape:

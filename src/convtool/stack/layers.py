@@ -15,7 +15,8 @@ checked there holds for both. Whether a layer fits what comes before it is not k
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -105,8 +106,31 @@ class Layer(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The layer as `parse_layer` reads it, without its name; defaults are left out."""
+        """The layer as `parse_layer` reads it, without its name; defaults are left out.
+
+        Of more biases than `BIASES_TOLD` the first ones stand in it.
+        """
         return " ".join([str(self.kind), *_words(self)])
+
+    @property
+    def biases(self) -> tuple[str, ...]:
+        """The numbers that its bias is written as; none where an array in a file holds them."""
+        numbers = tuple(re.split(r"[,\s]+", self.bias.strip()))
+        return numbers if all(map(_is_number, numbers)) else ()
+
+
+class WrongValue(UsageError):
+    """A key of a layer that cannot be, or whose value cannot.
+
+    Parameters
+    ----------
+    message, hint : str
+    key : str
+    """
+
+    def __init__(self, message: str, hint: str = "", key: str = "") -> None:
+        super().__init__(message, hint)
+        self.key = key
 
 
 class Stack(NamedTuple):
@@ -151,6 +175,9 @@ _ALIASES: Mapping[str, dict[str, object]] = {
     "avgpool": {"op": "pool", "pooling": "average"},
     "avg_pool2d": {"op": "pool", "pooling": "average"},
 }
+
+# Numbers of a bias that a layer's text has.
+BIASES_TOLD = 4
 
 _WINDOW = ("size", "stride", "padding", "dilation")
 _WEIGHTS = ("kernel", "layout", "bias", "activation")
@@ -198,8 +225,26 @@ _EXAMPLES = {
     LayerKind.RESHAPE: "reshape 7x7x64",
 }
 
+# What other programs have as layers, and what to do without; a word that begins like one of these
+# is meant, too.
+_ABSENT = {
+    "batchnorm": "a batch normalization goes into the kernel and bias before it",
+    "concat": "layers stand in one row, and none has two inputs",
+    "add": "layers stand in one row, and none has two inputs",
+    "dropout": "dropout does nothing in a network that has learnt: leave it out",
+    "softmax": "no size depends on softmax: leave it out",
+    "globalavg": "avgpool with the size of the image is the mean of each channel",
+    "globalaverage": "avgpool with the size of the image is the mean of each channel",
+    "linear": "dense x10 has 10 units",
+}
 
-def parse_layer(text: str) -> Layer:
+_OTHER_ACTIVATIONS = frozenset(
+    "celu elu gelu hard-sigmoid hard-swish leaky-relu leakyrelu mish prelu relu6 selu silu softmax "
+    "softplus softsign swish".split()
+)
+
+
+def parse_layer(text: str, number: int = 0) -> Layer:
     """Read a layer as the command line writes it.
 
     Parameters
@@ -207,6 +252,8 @@ def parse_layer(text: str) -> Layer:
     text : str
         The kind, then in any order: a size ``3x3``, filters ``x32``, a padding, an activation,
         ``max`` or ``average``, and ``key=value`` for everything that a TOML table takes.
+    number : int
+        Its place in a stack, from 1, for messages; 0 where it has none.
 
     Raises
     ------
@@ -219,10 +266,12 @@ def parse_layer(text: str) -> Layer:
     >>> layer.op, layer.size, layer.filters, layer.spec.stride
     ('conv2d', (3, 3), 32, (2, 2))
     """
+    text = text.strip()
     try:
-        return make_layer(_values(text), text.strip())
+        return make_layer(_values(text), text)
     except UsageError as error:
-        raise error.within(f"layer {text.strip()!r}") from None
+        where = f"layer {number} ({text})" if number and text else f"layer {number or repr(text)}"
+        raise error.within(where) from None
 
 
 def _values(text: str) -> dict[str, object]:
@@ -252,21 +301,34 @@ def _keyed(kind: LayerKind, word: str) -> tuple[str, object]:
     if re.fullmatch(r"x\d+", plain):
         return "filters", plain[1:]
     if re.fullmatch(r"\d+(x\d+)*", plain):
-        return ("filters" if kind is LayerKind.DENSE else "size"), plain
+        if kind is not LayerKind.DENSE:
+            return "size", plain
+        if "x" in plain:
+            raise UsageError(
+                f"a dense layer has units and no size, but {word!r} is a size",
+                f"for example {_EXAMPLES[kind]}; a reshape behind it makes an image of them",
+            )
+        return "filters", plain
     for key, choices in _BARE.items():
         if plain in choices and key in KEYS[kind]:
             return key, plain == "flip" or plain
+    if plain in _OTHER_ACTIVATIONS and "activation" in KEYS[kind]:
+        raise UsageError(f"there is no activation {word!r}", _one_of(Activation))
     known = [choice for key, choices in _BARE.items() if key in KEYS[kind] for choice in choices]
     near = did_you_mean(plain, [*known, *KEYS[kind]])
     if near.startswith("did"):
         hint = near
     else:
         hint = f"{_one_of(known)}, or key=value" if known else "only name=… goes with it"
-    raise UsageError(f"{word!r} is no word of a {kind} layer", hint)
+    raise UsageError(f"{word!r} is no word of {_a_layer(kind)}", hint)
 
 
 def _one_of(words: Iterable[str]) -> str:
     return f"choose from {', '.join(words)}"
+
+
+def _a_layer(kind: LayerKind) -> str:
+    return f"{'an' if kind is LayerKind.UPSAMPLE else 'a'} {kind} layer"
 
 
 def _kind_values(word: object) -> dict[str, object]:
@@ -281,10 +343,20 @@ def _kind_values(word: object) -> dict[str, object]:
             f"for example {_EXAMPLES[LayerKind.TRANSPOSE]}",
         )
     if plain not in tuple(LayerKind):
-        near = did_you_mean(plain, [*LayerKind, *_ALIASES])
-        hint = near if near.startswith("did") else _one_of(LayerKind)
-        raise UsageError(f"there is no layer {word!r}", hint)
+        raise UsageError(f"there is no layer {word!r}", _instead(plain))
     return {"op": plain}
+
+
+def _instead(word: str) -> str:
+    """Say what there is in the place of a layer that there is not."""
+    spelt = word.replace("_", "").replace("-", "")
+    if word.replace("_", "-") in {*Activation, *_OTHER_ACTIVATIONS} - {"softmax"}:
+        return "an activation is a word of the layer before it: conv 3x3 x32 relu"
+    for absent, advice in _ABSENT.items():
+        if spelt.startswith(absent):
+            return f"{_one_of(LayerKind)}; {advice}"
+    near = did_you_mean(word, [*LayerKind, *_ALIASES])
+    return near if near.startswith("did") else _one_of(LayerKind)
 
 
 def make_layer(values: Mapping[str, object], written: str = "") -> Layer:
@@ -299,34 +371,103 @@ def make_layer(values: Mapping[str, object], written: str = "") -> Layer:
 
     Raises
     ------
+    WrongValue
+        For a key that the kind does not take, or a value that cannot be.
     UsageError
-        For a key that the kind does not take, a value that cannot be, or something that is
-        missing.
+        Where something is missing.
     """
     if "op" not in values:
         raise UsageError("a layer needs an op", f"one of {', '.join(LayerKind)}")
-    values = {**values, **_kind_values(values["op"])}
+    with _of_key("op"):
+        values = {**values, **_kind_values(values["op"])}
     kind = LayerKind(str(values.pop("op")))
-    for key in values:
-        if key not in (known := ("name", *KEYS[kind])):
-            takes = ", ".join(known)
-            raise UsageError(f"a {kind} layer takes {takes}, but not {key}", _near(key, known))
+    _check_keys(kind, values)
     _check_complete(kind, values)
-    size = None if "size" not in values else _size(values["size"], kind)
+    with _of_key("size"):
+        size = None if "size" not in values else _size(values["size"], kind)
+    with _of_key("filters"):
+        filters = _count(values.get("filters"), "filters")
+    with _of_key("pooling"):
+        pooling = _pooling(values.get("pooling", Pooling.MAX))
+    with _of_key("activation"):
+        activation = _activation(_text(values, "activation"))
+    with _of_key("name"):
+        name = _name(_text(values, "name"))
+    with _of_key("kernel"):
+        kernel = _text(values, "kernel")
+    with _of_key("layout"):
+        layout = _layout(kind, _text(values, "layout"))
+    with _of_key("bias"):
+        bias = _bias(values.get("bias", ""))
     return Layer(
         kind,
         _spec(kind, values, size),
         None if kind is LayerKind.RESHAPE or size is None else (size[0], size[1]),
-        _count(values.get("filters"), "filters"),
-        _pooling(values.get("pooling", Pooling.MAX)),
-        choice(Activation, _text(values, "activation") or Activation.NONE, "activation"),
+        filters,
+        pooling,
+        activation,
         (size[0], size[1], size[-1]) if kind is LayerKind.RESHAPE and size else None,
-        _text(values, "name"),
-        _text(values, "kernel"),
-        _layout(kind, _text(values, "layout")),
-        _bias(values.get("bias", "")),
+        name,
+        kernel,
+        layout,
+        bias,
         written,
     )
+
+
+@contextmanager
+def _of_key(key: str) -> Iterator[None]:
+    """Note at which key something is found wrong: a file has it on a line of its own."""
+    try:
+        yield
+    except UsageError as error:
+        raise WrongValue(error.message, error.hint, key) from None
+
+
+def check_name(layer: Layer, number: int, names: dict[str, int]) -> None:
+    """See that a name means one layer.
+
+    Parameters
+    ----------
+    layer : Layer
+    number : int
+        Its place in the stack, from 1.
+    names : dict of str to int
+        The names before it, with their places; its own is added.
+
+    Raises
+    ------
+    WrongValue
+        Where two layers have the same name; tells both.
+    """
+    first = names.setdefault(layer.name, number)
+    if layer.name and first != number:
+        raise WrongValue(
+            f"every name means one layer, but layers {first} and {number} are both called "
+            f"{layer.name!r}",
+            "rename one of them",
+            "name",
+        )
+
+
+def _name(text: str) -> str:
+    if text.strip().isdecimal():
+        raise UsageError(
+            f"a name is no whole number, as that is the place of a layer, but {text!r} is one",
+            f"for example name=conv{text.strip()}",
+        )
+    return text
+
+
+def _check_keys(kind: LayerKind, values: Iterable[str]) -> None:
+    """See that a layer has no keys but those of its kind."""
+    known = ("name", *KEYS[kind])
+    for key in values:
+        if key not in known:
+            takes = ", ".join(known)
+            raise WrongValue(
+                f"{_a_layer(kind)} takes {takes}, but not {key}", _near(key, known), key
+            )
 
 
 def _near(key: str, known: Iterable[str]) -> str:
@@ -339,13 +480,18 @@ def _check_complete(kind: LayerKind, values: Mapping[str, object]) -> None:
     if "kernel" in values and kind is not LayerKind.DENSE:
         for key in ("size", "filters"):
             if key in values:
-                raise UsageError(
+                raise WrongValue(
                     f"a kernel has a size and filters of its own, but {key} is given too",
                     f"leave out {key}, or the kernel",
+                    key,
                 )
         return
     if "layout" in values and "kernel" not in values:
-        raise UsageError("layout says how a kernel is stored, but there is no kernel")
+        raise WrongValue(
+            "layout says how a kernel is stored, but there is no kernel",
+            "leave it out, or say kernel=net.safetensors:conv1.weight",
+            "layout",
+        )
     weighted = kind in (LayerKind.CONV, LayerKind.TRANSPOSE)
     needed = [key for key in ("size", "filters") if key in KEYS[kind]]
     if kind is LayerKind.DEPTHWISE:
@@ -353,12 +499,20 @@ def _check_complete(kind: LayerKind, values: Mapping[str, object]) -> None:
     missing = [key for key in needed if key not in values]
     if missing:
         or_kernel = ", or a kernel" if weighted or kind is LayerKind.DEPTHWISE else ""
-        meant = "; depthwise filters each channel by itself" if missing == ["filters"] else ""
         raise UsageError(
-            f"a {kind} layer needs {' and '.join(needed)}{or_kernel}; "
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
-            f"for example {_EXAMPLES[kind]}{meant if kind is LayerKind.CONV else ''}",
+            f"{_a_layer(kind)} needs {' and '.join(needed)}{or_kernel}; "
+            f"{' and '.join(missing)} {'are' if missing[-1] == 'filters' else 'is'} missing",
+            _how_many(kind) if missing == ["filters"] else f"for example {_EXAMPLES[kind]}",
         )
+
+
+def _how_many(kind: LayerKind) -> str:
+    """Say how a number of filters is written."""
+    if kind is LayerKind.DENSE:
+        return f"for example {_EXAMPLES[kind]}"
+    says = f"x32, in a file filters = 32, makes 32 feature maps: {_EXAMPLES[kind]}"
+    depthwise = "; depthwise filters each channel by itself"
+    return says + depthwise if kind is LayerKind.CONV else says
 
 
 def _size(value: object, kind: LayerKind) -> tuple[int, ...]:
@@ -380,14 +534,29 @@ def _size(value: object, kind: LayerKind) -> tuple[int, ...]:
 def _spec(kind: LayerKind, values: Mapping[str, object], size: tuple[int, ...] | None) -> ConvSpec:
     """Read the geometry, as the options of `apply` are read; a pool steps by its own size."""
     given = {key: values[key] for key in _GEOMETRY if key in values}
-    if "groups" in given:
-        given["groups"] = _count(given["groups"], "groups")
-    if "flip" in given:
-        given["flip"] = _flag(given["flip"], "flip")
+    with _of_key("groups"):
+        if "groups" in given:
+            given["groups"] = _count(given["groups"], "groups")
+    with _of_key("flip"):
+        if "flip" in given:
+            given["flip"] = _flag(given["flip"], "flip")
     if kind is LayerKind.POOL:
         given = {"stride": size, "padding": "valid", **given}
     op = Op.CONV2D_TRANSPOSE if kind is LayerKind.TRANSPOSE else Op.CONV2D
-    return ConvSpec.of(op, **given)  # type: ignore[arg-type]
+    try:
+        return ConvSpec.of(op, **given)  # type: ignore[arg-type]
+    except UsageError as error:
+        raise WrongValue(error.message, error.hint, _culprit(op, given)) from None
+
+
+def _culprit(op: Op, given: Mapping[str, object]) -> str:
+    """Return which key of a geometry cannot be by itself; nothing if they do not go together."""
+    for key, value in given.items():
+        try:
+            ConvSpec.of(op, **{key: value})  # type: ignore[arg-type]
+        except UsageError:
+            return key
+    return ""
 
 
 def _count(value: object, name: str) -> int | None:
@@ -417,6 +586,12 @@ def _text(values: Mapping[str, object], key: str) -> str:
     return value
 
 
+def _activation(text: str) -> Activation:
+    if text.strip().lower().replace("_", "-") in _OTHER_ACTIVATIONS:
+        raise UsageError(f"there is no activation {text!r}", _one_of(Activation))
+    return choice(Activation, text or Activation.NONE, "activation")
+
+
 def _pooling(value: object) -> Pooling:
     return choice(Pooling, "average" if value == "avg" else value, "pooling")  # type: ignore[arg-type]
 
@@ -438,10 +613,20 @@ def _bias(value: object) -> str:
     return ",".join(map(str, numbers))
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _words(layer: Layer) -> list[str]:
     """Write out what a layer says beyond its kind."""
     spec, pool = layer.spec, layer.kind is LayerKind.POOL
     words = [f"kernel={shlex.quote(layer.kernel)}"] if layer.kernel else []
+    if layer.layout:
+        words.append(f"layout={layer.layout}")
     if layer.target:
         words.append(size_text(layer.target))
     if layer.size:
@@ -468,9 +653,18 @@ def _words(layer: Layer) -> list[str]:
         words.append(f"border={spec.border}")
     if spec.flip:
         words.append("flip")
+    if layer.bias:
+        words.append(f"bias={_bias_text(layer)}")
     if layer.activation is not Activation.NONE:
         words.append(layer.activation)
     return words
+
+
+def _bias_text(layer: Layer) -> str:
+    """Write a bias as it was given, or the first of many numbers."""
+    if len(layer.biases) > BIASES_TOLD:
+        return f"{','.join(layer.biases[:BIASES_TOLD])},…"
+    return shlex.quote(layer.bias)
 
 
 def _pair_text(pair: Pair) -> str:

@@ -1,16 +1,18 @@
 """What would repair a stack in which a layer does not fit: found by trying it.
 
 Every change that is named makes the whole stack work, not just the layer that breaks: each is
-tried by settling the stack anew, the simplest first.
+tried by settling the stack anew from there on, the simplest first. How much is tried has a limit,
+so that the error of a stack of thousands of layers does not keep a person waiting.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from math import gcd, isqrt
+from math import isqrt
 from typing import NamedTuple
 
+from convtool.divisors import common_divisors
 from convtool.errors import ConvtoolError
 from convtool.geometry import ConvSpec, Padding, Shape, size_text, transposed_sizes
-from convtool.stack.chain import BrokenLayer, KernelOf, place, settle
+from convtool.stack.chain import BrokenLayer, KernelOf, Settled, place, settle
 from convtool.stack.layers import Layer, LayerKind
 from convtool.terms import PaddingMode
 
@@ -23,6 +25,10 @@ LARGEST_INPUT = 2**14
 # So many pixels up and down, but not more than a quarter, a size is looked for where larger is
 # not better.
 BESIDE = 32
+
+# So many layers are settled in search of a change, and as many in search of an input; a layer
+# takes about 30 µs.
+MOST_SETTLED = 2**13
 
 
 class Change(NamedTuple):
@@ -43,6 +49,64 @@ class Change(NamedTuple):
     layers: tuple[Layer, ...]
 
 
+class Smaller(NamedTuple):
+    """Changes to a smaller number, of which the largest that works is worth naming.
+
+    Parameters
+    ----------
+    what : str
+        As of a `Change`.
+    most : int
+        The largest number to be tried; 1 is the smallest.
+    change : callable
+        Returns the change to a number.
+    """
+
+    what: str
+    most: int
+    change: Callable[[int], Change]
+
+
+class Trials:
+    """Stacks that are tried in the place of one that breaks.
+
+    Parameters
+    ----------
+    before : sequence of Settled
+        The layers before the one that breaks.
+    input_shape : (N, H, W, C)
+    kernel_of : callable
+        See `convtool.stack.chain.chain`.
+    """
+
+    def __init__(self, before: Sequence[Settled], input_shape: Shape, kernel_of: KernelOf) -> None:
+        self._before, self._shape, self._kernel_of = before, input_shape, kernel_of
+        self._left = MOST_SETTLED
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing more is tried."""
+        return self._left <= 0
+
+    def shape_at(self, index: int) -> Shape:
+        """Return what goes into a layer up to the one that breaks; the first is 0."""
+        return self._before[index - 1].output_shape if index else self._shape
+
+    def works(self, layers: Sequence[Layer], shape: Shape) -> bool:
+        """Tell whether layers fit an input; no once `MOST_SETTLED` layers have been tried."""
+        if self.spent:
+            return False
+        settled, fits = len(layers), True
+        try:
+            settle(layers, shape, self._kernel_of)
+        except BrokenLayer as broken:
+            settled, fits = broken.number, False
+        except ConvtoolError:
+            fits = False
+        self._left -= settled
+        return fits
+
+
 def explained(
     broken: BrokenLayer, layers: Sequence[Layer], input_shape: Shape, kernel_of: KernelOf
 ) -> BrokenLayer:
@@ -57,36 +121,71 @@ def explained(
     kernel_of : callable
         See `convtool.stack.chain.chain`.
     """
-
-    def works(trial: Sequence[Layer], shape: Shape) -> bool:
-        try:
-            settle(trial, shape, kernel_of)
-        except ConvtoolError:
-            return False
-        return True
-
     before = settle(layers[: broken.number - 1], input_shape, kernel_of)
-    shape = before[-1].output_shape if before else input_shape
-    found: dict[str, str] = {}
-    for at, change in _changes(broken.number - 1, layers, shape):
-        trial = [*layers[:at], *change.layers, *layers[at + 1 :]]
-        if change.what not in found and works(trial, input_shape):
-            where = "there" if at == broken.number - 1 else f"in {place(layers[at], at + 1)}"
-            found[change.what] = f"{change.words} {where}"
-        if len(found) == NAMED:
-            break
-    everywhere = [_respecified(layer, padding=Padding()) for layer in layers]
-    if not found and works(everywhere, input_shape):
-        found["padding"] = "padding same in all layers"
-    size = _nearest_input(input_shape, lambda shape: works(layers, shape))
-    ways = [*found.values(), *([size] if size else [])]
+    found = _found_changes(broken.number - 1, layers, Trials(before, input_shape, kernel_of))
+    inputs = Trials(before, input_shape, kernel_of)
+    size = _nearest_input(layers, input_shape, inputs)
+    ways = [*found, *([size] if size else [])]
     hint = f"the stack works with {'; or with '.join(ways)}" if ways else broken.hint
     error = BrokenLayer(broken.message, hint, broken.number)
     error.status = broken.status
     return error
 
 
-def _changes(index: int, layers: Sequence[Layer], shape: Shape) -> Iterator[tuple[int, Change]]:
+def _found_changes(index: int, layers: Sequence[Layer], trials: Trials) -> list[str]:
+    """Name the simplest changes with which the stack works, and where each is to be made."""
+    found: dict[str, str] = {}
+    for at, proposal in _changes(index, layers, trials.shape_at(index)):
+        if proposal.what in found:
+            continue
+
+        def works(change: Change, at: int = at) -> bool:
+            return trials.works([*change.layers, *layers[at + 1 :]], trials.shape_at(at))
+
+        change = _working(proposal, works)
+        if change:
+            where = "there" if at == index else f"in {place(layers[at], at + 1)}"
+            found[change.what] = f"{change.words} {where}"
+        if len(found) == NAMED:
+            break
+    everywhere = [_respecified(layer, padding=Padding()) for layer in layers]
+    if not found and trials.works(everywhere, trials.shape_at(0)):
+        return ["padding same in all layers"]
+    return list(found.values())
+
+
+def _working(proposal: Change | Smaller, works: Callable[[Change], bool]) -> Change | None:
+    """Return a change if it works; of smaller numbers the largest that is found to work.
+
+    The next numbers are all tried. Where none of them works, steps that double come to one that
+    does, and halves to the largest one from there, as what fits mostly fits if it is smaller.
+    """
+    if isinstance(proposal, Change):
+        return proposal if works(proposal) else None
+    most, change = proposal.most, proposal.change
+    for number in range(most, max(most - BESIDE, 0), -1):
+        if works(change(number)):
+            return change(number)
+    too_large, step = most - BESIDE + 1, BESIDE
+    while too_large > 1:
+        number = max(too_large - step, 1)
+        if works(change(number)):
+            return change(_largest(number, too_large, lambda n: works(change(n))))
+        too_large, step = number, 2 * step
+    return None
+
+
+def _largest(works: int, too_large: int, is_good: Callable[[int], bool]) -> int:
+    """Return the largest number below one that is too large, by halves."""
+    while too_large - works > 1:
+        middle = (works + too_large) // 2
+        works, too_large = (middle, too_large) if is_good(middle) else (works, middle)
+    return works
+
+
+def _changes(
+    index: int, layers: Sequence[Layer], shape: Shape
+) -> Iterator[tuple[int, Change | Smaller]]:
     """List what could be changed and where, the simplest first; nothing is tried yet."""
     layer = layers[index]
     for change in _changes_of(layer, shape):
@@ -107,7 +206,7 @@ def _respecified(layer: Layer, **changed: object) -> Layer:
     return layer._replace(spec=spec)
 
 
-def _changes_of(layer: Layer, shape: Shape) -> Iterator[Change]:
+def _changes_of(layer: Layer, shape: Shape) -> Iterator[Change | Smaller]:
     """List what could stand in the place of a layer."""
     match layer.kind:
         case LayerKind.RESHAPE:
@@ -125,20 +224,28 @@ def _changes_of(layer: Layer, shape: Shape) -> Iterator[Change]:
             yield from _windows(layer)
 
 
-def _windows(layer: Layer) -> Iterator[Change]:
+def _windows(layer: Layer) -> Iterator[Change | Smaller]:
     """List paddings, kernels and dilations that need less of the image."""
     spec = layer.spec
     if spec.padding.mode is not PaddingMode.SAME:
         yield Change("padding", "padding same", (_respecified(layer, padding=Padding()),))
     if layer.size:
-        kind = "window" if layer.kind is LayerKind.POOL else "kernel"
-        for k in range(max(layer.size) - 1, 0, -1):
-            size = min(layer.size[0], k), min(layer.size[1], k)
-            yield Change("size", f"a {kind} of {size_text(size)}", (layer._replace(size=size),))
-    for d in range(max(spec.dilation) - 1, 0, -1):
-        dilation = min(spec.dilation[0], d), min(spec.dilation[1], d)
-        words = f"dilation {size_text(dilation)}"
-        yield Change("dilation", words, (_respecified(layer, dilation=dilation),))
+        yield Smaller("size", max(layer.size) - 1, lambda k: _resized(layer, k))
+    yield Smaller("dilation", max(spec.dilation) - 1, lambda d: _less_dilated(layer, d))
+
+
+def _resized(layer: Layer, most: int) -> Change:
+    assert layer.size is not None, "only then is it asked for"
+    size = min(layer.size[0], most), min(layer.size[1], most)
+    kind = "window" if layer.kind is LayerKind.POOL else "kernel"
+    return Change("size", f"a {kind} of {size_text(size)}", (layer._replace(size=size),))
+
+
+def _less_dilated(layer: Layer, most: int) -> Change:
+    rows, cols = layer.spec.dilation
+    dilation = min(rows, most), min(cols, most)
+    words = f"dilation {size_text(dilation)}"
+    return Change("dilation", words, (_respecified(layer, dilation=dilation),))
 
 
 def _output_sizes(layer: Layer, shape: Shape) -> Iterator[Change]:
@@ -167,9 +274,8 @@ def _channels(layer: Layer, channels: int) -> Iterator[Change]:
     groups, filters = layer.spec.groups, layer.filters
     if groups == 1:
         return
-    common = gcd(channels, filters) if filters else channels
-    for fewer in range(min(groups, common), 0, -1):
-        if common % fewer == 0:
+    for fewer in reversed(common_divisors(channels, filters or channels)):
+        if fewer <= groups:
             yield Change("groups", f"groups {fewer}", (_respecified(layer, groups=fewer),))
     if filters:
         more = -(-filters // groups) * groups
@@ -188,25 +294,30 @@ def _reshapes(layer: Layer, shape: Shape) -> Iterator[Change]:
         yield Change("target" + size_text(target), size_text(target), (changed,))
 
 
-def _nearest_input(shape: Shape, works: Callable[[Shape], bool]) -> str:
+def _nearest_input(layers: Sequence[Layer], shape: Shape, trials: Trials) -> str:
     """Name the smallest input, not below the one given, with which the stack as written works."""
     n, h, w, c = shape
 
     def at_least(size: int) -> Shape:
         return n, max(h, size), max(w, size), c
 
+    def works(shape: Shape) -> bool:
+        return trials.works(layers, shape)
+
     powers = (2**power for power in range(LARGEST_INPUT.bit_length()))
     size = next((power for power in powers if works(at_least(power))), 0)
     if not size:
         return _input_beside(shape, works)
     too_small = size // 2
-    while size - too_small > 1:
+    while size - too_small > 1 and not trials.spent:
         middle = (size + too_small) // 2
         if works(at_least(middle)):
             size = middle
         else:
             too_small = middle
-    return f"an input of at least {size_text(at_least(size)[1:])}"
+    # Of a stack too long for all trials this one is known to work, and smaller ones may.
+    least = "" if trials.spent else "at least "
+    return f"an input of {least}{size_text(at_least(size)[1:])}"
 
 
 def _input_beside(shape: Shape, works: Callable[[Shape], bool]) -> str:

@@ -30,31 +30,21 @@ class Computed(NamedTuple):
         Not to be written to: the next layer may read the same memory.
     choice : Choice, optional
         Who computed it, and how; None where no engine has a part in it.
-    filter_names : tuple of str
-        Of the kernel; empty where its filters have none.
+    labels : tuple of str
+        What each map shows, also behind layers that leave the maps in their places; empty where
+        all there is to say is their numbers.
     """
 
     settled: Settled
     values: Floats
     choice: Choice | None = None
-    filter_names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """The layer in a line: ``1 conv1: conv 3x3 x32 relu``."""
         layer, number = self.settled.layer, self.settled.number
         return f"{number} {layer.name}: {layer.text}" if layer.name else f"{number} {layer.text}"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What each map shows; empty where all there is to say is its number.
-
-        A bank of F filters on each of several channels gives map ``c * F + f``.
-        """
-        channels = self.values.shape[3] // max(len(self.filter_names), 1)
-        if channels == 1 or not self.filter_names:
-            return self.filter_names
-        return tuple(f"{c} {name}" for c in range(channels) for name in self.filter_names)
 
 
 def run(
@@ -95,7 +85,7 @@ def run(
     """
     x = _checked(images)
     if upto is not None and not 1 <= upto <= len(stack.layers):
-        raise UsageError(f"the stack has layers 1 to {len(stack.layers)}, but {upto} is asked for")
+        raise UsageError(f"the stack has {_numbers(stack)}, but {upto} is asked for")
     who = choice(EngineName, engine, "engine")
     found = load(stack, upto) if weights is None else weights
     settled = settle(stack, _shape(x), found, upto)
@@ -119,7 +109,13 @@ def number_of(stack: Stack, text: str) -> int:
         return int(text)
     named = [name for name in names if name]
     near = did_you_mean(text, named) if named else ""
-    raise UsageError(f"the stack has layers 1 to {len(names)}, but none is {text!r}", near)
+    raise UsageError(f"the stack has {_numbers(stack)}, but none is {text!r}", near)
+
+
+def _numbers(stack: Stack) -> str:
+    """Say which numbers its layers have."""
+    count = len(stack.layers)
+    return f"layers 1 to {count}" if count > 1 else "layer 1 alone"
 
 
 def preprocessed(images: NDArray[np.generic], stack: Stack) -> NDArray[np.generic]:
@@ -137,24 +133,35 @@ def preprocessed(images: NDArray[np.generic], stack: Stack) -> NDArray[np.generi
 
     Raises
     ------
-    UsageError
+    GeometryError
         Where there are not as many numbers as channels.
     """
     if stack.scale == 1 and not stack.mean and not stack.deviation:
         return images
-    channels = images.shape[3]
-    for name, numbers in (("mean", stack.mean), ("deviation", stack.deviation)):
-        if len(numbers) not in (0, 1, channels):
-            raise UsageError(
-                f"the {name} of the input has one number for each channel, but there are "
-                f"{len(numbers)} for {channels} channels (image batch {size_text(images.shape)})"
-            )
+    check_normalization(stack, images.shape[3])
     x = images.astype(np.float32) * np.float32(stack.scale)
     if stack.mean:
         x -= np.array(stack.mean, np.float32)
     if stack.deviation:
         x /= np.array(stack.deviation, np.float32)
     return x
+
+
+def check_normalization(stack: Stack, channels: int) -> None:
+    """See that the mean and the deviation of a stack go with so many channels.
+
+    Raises
+    ------
+    GeometryError
+        Where there are not as many numbers as channels.
+    """
+    for name, numbers in (("mean", stack.mean), ("deviation", stack.deviation)):
+        if len(numbers) not in (0, 1, channels):
+            raise GeometryError(
+                f"the {name} of the input has one number for each channel, but there are "
+                f"{len(numbers)} for {channels} channel{'s' * (channels > 1)}",
+                f"give one number for all channels, or images of {len(numbers)}",
+            )
 
 
 def _checked(images: ArrayLike) -> NDArray[np.generic]:
@@ -213,14 +220,44 @@ def _layers(
     threads: int | None,
 ) -> Iterator[Computed]:
     macs = sum(layer.macs for layer in settled)
+    labels: tuple[str, ...] = ()
     for index, layer in enumerate(settled):
         mine = weights.get(layer.number, Weights())
+        labels = _labels(layer, labels, mine.kernel.filter_names if mine.kernel else ())
         if mine.kernel is not None:
             x, chosen = _convolved(layer, x, mine, who, threads, macs)
-            yield Computed(layer, x, chosen, mine.kernel.filter_names)
+            yield Computed(layer, x, chosen, labels)
         else:
             x = _moved(layer, x) if mine.matrix is None else _dense(settled, index, x, mine)
-            yield Computed(layer, x)
+            yield Computed(layer, x, None, labels)
+
+
+def _labels(layer: Settled, before: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Say what each map shows.
+
+    A layer that works on each channel by itself keeps what is known of the channels: of F filters
+    map ``c * F + f`` is of channel c.
+
+    Parameters
+    ----------
+    layer : Settled
+    before, names : tuple of str
+        Of the channels that go in, and of the kernel's filters; empty where they have none.
+    """
+    if layer.layer.kind in (LayerKind.POOL, LayerKind.UPSAMPLE):
+        return before
+    depthwise = layer.layer.kind is LayerKind.DEPTHWISE
+    if layer.plan is None or not (layer.plan.per_channel or depthwise):
+        return names
+    channels = layer.input_shape[3]
+    filters = layer.output_shape[3] // channels
+    if not before and (channels == 1 or not names):
+        return names
+    if before and filters == 1:
+        return before
+    which = before or tuple(map(str, range(channels)))
+    each = names if len(names) == filters else tuple(map(str, range(filters)))
+    return tuple(f"{channel} {name}" for channel in which for name in each)
 
 
 def _convolved(

@@ -142,14 +142,21 @@ def load_kernel(layer: Layer, folder: Path = Path()) -> Kernel:
 
 def _stored(layer: Layer, folder: Path) -> Kernel:
     text = kernels.from_folder(layer.kernel, folder)
-    return bank.load([text], layout=layer.layout, op=layer.spec.op)
+    kernel = bank.load([text], layout=layer.layout, op=layer.spec.op)
+    if layer.layout and len(kernel.shape) != 4:
+        raise KernelError(
+            f"layout {layer.layout} names the four axes of a kernel across channels, but "
+            f"{layer.kernel} has {len(kernel.shape)}: {size_text(kernel.shape)}",
+            "leave the layout out",
+        )
+    return kernel
 
 
 def _load_one(layer: Layer, folder: Path) -> Weights:
     if not layer.kernel:
         raise UsageError(
             "to run, a layer needs weights, and this one says only how large they are",
-            'give it a kernel: "sobel", "weights.npy" or "net.safetensors:conv1.weight"; '
+            "say kernel=sobel, kernel=weights.npy or kernel=net.safetensors:conv1.weight; "
             "'convtool shape' needs none",
         )
     bias = tensors.vector(layer.bias, folder) if layer.bias else None
