@@ -201,7 +201,8 @@ def test_several_layers_stand_below_each_other(written):
     both = contact_sheet([one, two])
     # Eight of twelve maps fill a row, and squares of 18 pixels their 146.
     side = (sheet.WIDTH - 7 * sheet.GAP) // 8 // 8 * 8
-    assert both.shape[1] == 8 * side + 7 * sheet.GAP + 2 * MARGIN
+    # The last one has the right line of its frame beside it.
+    assert both.shape[1] == 8 * side + 7 * sheet.GAP + 1 + 2 * MARGIN
     alone = contact_sheet([one]).shape[0] - GREATEST + (sheet.WIDTH - 7 * sheet.GAP) // 8
     again = contact_sheet([one, one]).shape[0]
     assert again == 2 * alone - 2 * MARGIN + sheet.SECTION_GAP

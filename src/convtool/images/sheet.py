@@ -154,7 +154,7 @@ def _draw_section(
         shown = f", shown at {size_text(tiles.size[::-1])}"
     details = f"{size_text(section.maps.shape)}{shown}, {', '.join(values)}"
     heading = _heading(section.title, details, width)
-    size = max(tiles.width, heading.width), heading.height + tiles.height + 1
+    size = max(tiles.width, heading.width) + 1, heading.height + tiles.height + 1
     image = Image.new("L", size, PAPER)
     image.paste(heading)
     pen = ImageDraw.Draw(image)
