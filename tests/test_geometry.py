@@ -538,3 +538,17 @@ def test_what_pytorch_takes_and_its_kernels_are_recognized():
     assert "PyTorch takes what is below the dilation 3, too" in hint
     _, hint = refused(op=Op.CONV2D_TRANSPOSE, shape=(1, 5, 5, 6), kernel=(6, 3, 4, 4))
     assert hint.startswith("the kernel looks like PyTorch's IOHW: --layout IOHW reads it")
+
+
+def test_lines_that_are_never_read_are_counted_with_the_dilation():
+    for k, s, d in itertools.product(range(1, 5), range(1, 6), range(1, 5)):
+        settled = plan(ConvSpec.of(stride=s, dilation=d, padding="valid"), (1, 60, 60, 1), (k, k))
+        read = {j * s + a * d for j in range(settled.rows.o) for a in range(k)}
+        # Far from both ends, over one period of the stride.
+        missed = sum(line not in read for line in range(24, 24 + s))
+        said = [note.message for note in settled.notes if note.code == "gaps"]
+        if missed:
+            assert f"{missed} of every {s} rows are never read" in said[0]
+            assert len(said) == 2
+        else:
+            assert said == []

@@ -1,12 +1,25 @@
 """The questions that run backwards, against trying everything."""
 
 import itertools
+import re
+from math import ceil
 
 import pytest
 
 from convtool.errors import GeometryError, UsageError
 from convtool.geometry import ConvSpec, Padding, effective_kernel, forward_axis, plan
-from convtool.search import DILATIONS, KERNELS, STRIDES, Fixed, fit, undo, wanted
+from convtool.search import (
+    DILATIONS,
+    KERNELS,
+    PADDINGS,
+    STRIDES,
+    Fixed,
+    fit,
+    gaps,
+    lost,
+    undo,
+    wanted,
+)
 from convtool.terms import Op, PaddingMode
 
 VALID, SAME, LOWER = PaddingMode.VALID, PaddingMode.SAME, PaddingMode.SAME_LOWER
@@ -168,9 +181,12 @@ def test_fit_over_a_box():
         assert all(rows.settled(p).dropped == 0 for p in rows.equal)
         assert bool(rows.why) == bool(rows.hint) == (not equal)
         least = min(sum(pads) for pads in wasteless)
-        assert rows.least.before + rows.least.after == least
-        assert 0 <= rows.least.after - rows.least.before <= 1
-        assert rows.least.dropped == 0
+        assert rows.total == least
+        assert (rows.least is None) == (ceil(least / 2) >= k_eff)
+        if rows.least:
+            assert rows.least.before + rows.least.after == least
+            assert 0 <= rows.least.after - rows.least.before <= 1
+            assert rows.least.dropped == 0
         assert (rows.valid is None) == (i < k_eff)
         assert rows.same == forward_axis(i, k, s, d, SAME)
 
@@ -180,10 +196,77 @@ def test_fit_says_why_there_is_none():
     assert rows.why == "28 + 2p - 3 is odd for every p, and the stride 2 is even"
     assert rows.hint.startswith("what fits: a kernel of 2 or 4, a stride of 1 or 3, a height of")
     assert cols.why == "the least is 1, where whole windows lie in the padding"
-    assert cols.hint == "a stride of at most 1 leaves no such gaps"
+    assert cols.hint == "what fits: a kernel of 3 or a stride of 1"
+    assert (cols.least, cols.total) == (None, 2)
     rows, _ = fit((2, 2), (1, 1), (7, 7), (1, 1))
     assert rows.why == "the least is 3, where whole windows lie in the padding"
+    assert rows.hint == "what fits: a kernel of 7 or a stride of 1"
     assert forward_axis(2, 1, 7, 1, (3, 3)).dropped == 0
+
+
+def read(axis):
+    """Return the lines of an image that windows read."""
+    starts = range(-axis.before, -axis.before + axis.o * axis.s, axis.s)
+    lines = {start + a * axis.d for start in starts for a in range(axis.k)}
+    return lines.intersection(range(axis.i))
+
+
+def test_what_is_lost_over_a_box():
+    box = itertools.product(range(1, 13), range(1, 6), range(1, 5), range(1, 4))
+    for i, k, s, d in box:
+        for before, after in itertools.product(range(effective_kernel(k, d)), repeat=2):
+            if i + before + after < effective_kernel(k, d):
+                continue
+            axis = forward_axis(i, k, s, d, (before, after))
+            unread = set(range(i)) - read(axis)
+            assert set(range(i - lost(axis), i)) <= unread
+            if d == 1 and not gaps(axis):
+                assert len(unread) == lost(axis)
+            if axis.o > 1:
+                assert gaps(axis) == s - len({a * d % s for a in range(k)})
+
+
+def test_what_fits_reads_every_line():
+    for i, k, s, d in itertools.product(range(1, 13), range(1, 6), range(1, 9), (1, 2)):
+        hint = fit((i, i), (k, k), (s, s), (d, d))[0].hint
+        for what, numbers in re.findall(r"a (kernel|stride|height) of (\d+(?: or \d+)?)", hint):
+            for n in map(int, numbers.split(" or ")):
+                name = {"height": "i", "kernel": "k", "stride": "s"}[what]
+                changed = {"i": i, "k": k, "s": s, "d": d} | {name: n}
+                axes = fit(*((changed[letter],) * 2 for letter in "iksd"))[0]
+                found = axes.settled(axes.equal[0])
+                assert (found.dropped, gaps(found)) == (0, 0)
+        if "same" in hint and d == 1:
+            assert read(forward_axis(i, k, s, d, SAME)) == set(range(i))
+
+
+def test_gaps_and_dilation_come_last():
+    options = wanted((100, 75), (12, 9)).options
+    assert settings(options[0]) == ((9, 9), (9, 9), (1, 1), "same")
+    loses = [any(map(gaps, (option.rows, option.cols))) for option in options]
+    assert loses == sorted(loses)
+    assert loses.index(True) > 0
+    same = [option for option in options if settings(option)[1::2] == ((9, 9), "same")]
+    dilations = [option.dilation for option in same if not gaps(option.rows)]
+    assert dilations == sorted(dilations)
+    assert len(set(dilations)) > 1
+    enlarged = wanted((7, 7), (29, 28), transpose=True)
+    assert enlarged.apart
+    assert settings(enlarged.options[0]) == ((5, 4), (4, 4), (1, 1), "valid")
+    assert not any(map(lost, (enlarged.options[0].rows, enlarged.options[0].cols)))
+
+
+def test_few_of_many_paddings_are_tried():
+    fixed = Fixed(kernel=(10**8, 10**8), stride=(10**6, 10**6), dilation=(1, 1))
+    options = wanted((28, 28), (14, 14), fixed).options
+    assert [str(option.padding) for option in options[:2]] == [
+        *(f"{p},{p},{p},{p}" for p in (56_499_986, 56_499_987)),
+    ]
+    assert len(options) <= PADDINGS + 3
+    assert wanted((28, 28), (10**6, 1), fixed).nearest[0] == (101,)
+    far = Fixed(kernel=(3, 3), stride=(2 * 10**9, 2 * 10**9), dilation=(1, 1))
+    nearest = wanted((28, 28), (9, 9), far, transpose=True).nearest
+    assert nearest == ((27 * 2 * 10**9 - 1,),) * 2
 
 
 def test_billions_of_paddings_are_a_range():

@@ -1099,12 +1099,16 @@ def _notes(spec: ConvSpec, rows: Axis, cols: Axis) -> Iterator[Note]:
             "padding below the size of the window has none of these",
         )
     for axis, line, _ in axes:
-        if axis.s > axis.window and axis.o > 1:
+        # Taps read the lines that are multiples of the dilation away, modulo the stride.
+        left = axis.s - min(axis.k, axis.s // gcd(axis.s, axis.d))
+        if left and axis.o > 1:
+            why = f"the stride {axis.s} steps over the window of {axis.window}"
+            if axis.s <= axis.window:
+                why = f"the stride {axis.s} and the dilation {axis.d} miss lines"
             yield Note(
                 "gaps",
-                f"the stride {axis.s} steps over the window of {axis.window}: "
-                f"{axis.s - axis.window} of every {axis.s} {line}s are never read",
-                f"a stride of at most {axis.window} reads all",
+                f"{why}: {left} of every {axis.s} {line}s are never read",
+                f"a stride of at most {axis.k} reads all" + " at dilation 1" * (axis.d > 1),
             )
 
 

@@ -4,7 +4,8 @@
 and `undo` the transposed convolution that goes with a convolution. Only integers are looked at.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import gcd
 from typing import NamedTuple
 
 from convtool.errors import GeometryError, UsageError
@@ -18,7 +19,6 @@ from convtool.geometry import (
     Pair,
     effective_kernel,
     forward_axis,
-    overlaps,
     plan,
     size_text,
     transposed_axis,
@@ -31,8 +31,14 @@ KERNELS = range(1, 12)
 STRIDES = range(1, 9)
 DILATIONS = range(1, 4)
 
+# So many equal paddings are tried on a layer: with a large stride millions give the same size.
+PADDINGS = 64
+
 # Where the axes need settings of their own, so many of each are paired.
 PAIRED = 32
+
+# So far from a number that does not fit those that do are looked for.
+_NEAR = 100
 
 # Of two words that come to the same the first is taken.
 _MODES = (PaddingMode.VALID, PaddingMode.SAME, PaddingMode.SAME_LOWER)
@@ -96,8 +102,8 @@ class Answer(NamedTuple):
     options : tuple of Option
         Simplest first.
     apart : bool
-        Whether height and width need settings of their own: then the options are pairs of the
-        simplest `PAIRED` of each.
+        Whether settings of their own for height and width are simpler than all common ones: then
+        pairs of the simplest `PAIRED` of each are among the options.
     nearest : tuple of (tuple of int, tuple of int)
         Where there are none: the next reachable sizes below and above, for height and width;
         empty for an axis that can have the size.
@@ -126,9 +132,9 @@ def wanted(
     """List the layers that turn one size into another, simplest first.
 
     Kernels, strides and dilations up to `KERNELS`, `STRIDES` and `DILATIONS` are tried with the
-    paddings valid, same, same-lower and every equal padding below the effective kernel; uneven
-    numbers only where none of these does it, and different settings for height and width only
-    where no common ones do.
+    paddings valid, same, same-lower and equal paddings below the effective kernel, at most
+    `PADDINGS` of them for a layer; uneven numbers only where none of these does it, and different
+    settings for height and width only where they are simpler than all common ones.
 
     Parameters
     ----------
@@ -150,10 +156,11 @@ def wanted(
             _choices(size[axis], want[axis], _of_axis(fixed, axis), transpose, uneven)
             for axis in (0, 1)
         )
-        alike = _alike(rows, cols, fixed)
-        options = alike or _unlike(rows, cols)
+        alike, unlike = _alike(rows, cols, fixed), _unlike(rows, cols)
+        apart = _least_cost(unlike) < _least_cost(alike)
+        options = alike + unlike if apart else alike
         if options:
-            return Answer(_simplest(options), apart=not alike)
+            return Answer(_simplest(options), apart)
     nearest = (
         () if rows else _nearest(size[0], want[0], _of_axis(fixed, 0), transpose),
         () if cols else _nearest(size[1], want[1], _of_axis(fixed, 1), transpose),
@@ -215,7 +222,11 @@ def _tried(
     # With so much, before and after together, nothing is left over; up to s - 1 more is cut off.
     windows, pixels = (size, want) if transpose else (want, size)
     exact = (windows - 1) * s + k_eff - pixels
-    near = range(max(exact // 2 - s, 0), min((exact + s) // 2 + s, k_eff - 1) + 1)
+    first, last = max(exact // 2 - s, 0), min((exact + s) // 2 + s, k_eff - 1)
+    if last - first >= PADDINGS:
+        first = max((exact + 1) // 2 - 1, 0)
+        last = min(last, first + PADDINGS - 1)
+    near = range(first, last + 1)
     if uneven:
         return [pads for p in near if p + 1 < k_eff for pads in ((p, p + 1), (p + 1, p))]
     return [*_MODES, *((p, p) for p in sorted({0, k_eff - 1, *near}))]
@@ -259,41 +270,67 @@ def _back(
     return _Choice(axis, padding, needed, _cost_back(axis, padding, needed))
 
 
+def gaps(axis: Axis) -> int:
+    """Count the lines, of every `s`, that no tap comes to between one window and the next.
+
+    A convolution does not read them, whatever the padding; a transposed one does not reach them.
+
+    Examples
+    --------
+    >>> gaps(forward_axis(100, 3, 9, 1, (1, 1)))
+    6
+    """
+    return _gap(axis.k, axis.s, axis.d) if axis.o > 1 else 0
+
+
+def _gap(k: int, s: int, d: int) -> int:
+    """Count the residues of the stride to which no tap belongs."""
+    return s - min(k, s // gcd(s, d))
+
+
+def lost(axis: Axis) -> int:
+    """Count the lines at the end of the image (transposed: of the output) beyond all windows."""
+    # What is dropped is padding first, and only then a part of the image.
+    return max(axis.dropped - axis.after, 0)
+
+
 def _cost(axis: Axis, padding: AxisPadding) -> int:
     """Say how far a layer is from the simplest.
 
     =============================================  ==========================
     kernel                                         1 for each tap beside 3; 2 if even; 4 if 1
-    stride, dilation                               1, 4 for each beyond 1
+    stride                                         1 for each beyond 1
+    dilation                                       12 for each beyond 1: more than any kernel
     padding                                        0 if a word, 3 same-lower; 1 half a
                                                    window, 4 other numbers, 9 uneven ones
-    lines of the image that no window reads        3; of padding 1
-    a stride that steps over lines                 8
+    padding at the end that no window reads        1
+    lines of the image at the end that none reads  20
+    lines of the image between windows             60
     a stride although there is but one window      6
     =============================================  ==========================
     """
     cost = _cost_of_numbers(axis, padding) + 2 * (axis.k % 2 == 0)
-    if axis.dropped:
-        cost += 3 if axis.dropped > axis.after else 1
-    if axis.o == 1:
-        return cost + 6 * (axis.s > 1)
-    return cost + 8 * (axis.s > axis.window)
+    cost += (axis.dropped > 0) + 6 * (axis.o == 1 and axis.s > 1)
+    return cost + _cost_of_loss(axis)
 
 
 def _cost_back(axis: Axis, padding: AxisPadding, output_padding: int | None) -> int:
     """Say the same of a transposed layer.
 
-    As in `_cost`, but an even kernel costs nothing; output_padding costs 1, windows that overlap
-    unevenly 3, outputs at the end that no input reaches 3, and such between the taps 8.
+    As in `_cost`, but an even kernel and padding cost nothing; output_padding costs 1, windows
+    that overlap unevenly 3. What no window reads is here what none reaches.
     """
-    counts = overlaps(axis)
-    cost = _cost_of_numbers(axis, padding) + (output_padding is not None)
-    cost += 3 * (axis.dropped > 0)
-    return cost + (8 if 0 in counts else 3 * (len(set(counts)) > 1))
+    uneven = axis.k % (axis.s // gcd(axis.s, axis.d)) > 0
+    cost = _cost_of_numbers(axis, padding) + (output_padding is not None) + 3 * uneven
+    return cost + _cost_of_loss(axis)
+
+
+def _cost_of_loss(axis: Axis) -> int:
+    return 20 * (lost(axis) > 0) + 60 * (gaps(axis) > 0)
 
 
 def _cost_of_numbers(axis: Axis, padding: AxisPadding) -> int:
-    cost = abs(axis.k - 3) + 4 * (axis.k == 1) + (axis.s - 1) + 4 * (axis.d - 1)
+    cost = abs(axis.k - 3) + 4 * (axis.k == 1) + (axis.s - 1) + 12 * (axis.d - 1)
     if isinstance(padding, PaddingMode):
         return cost + 3 * (padding is PaddingMode.SAME_LOWER)
     before, after = padding
@@ -301,6 +338,10 @@ def _cost_of_numbers(axis: Axis, padding: AxisPadding) -> int:
         return cost + 9
     halves = {(axis.window - 1) // 2, (axis.window - axis.s) // 2}
     return cost + (1 if before in halves else 4)
+
+
+def _least_cost(options: Iterable[Option]) -> float:
+    return min((option.cost for option in options), default=float("inf"))
 
 
 def _simplest(options: Iterable[Option]) -> tuple[Option, ...]:
@@ -397,8 +438,12 @@ def _reached(
         except GeometryError:
             return ()
     legal = transposed_sizes(size, k, s, d, padding)
-    extra = given.get("output_padding")
-    return [n for n in legal if extra is None or n - (legal.stop - s) == extra]
+    if not legal:
+        return ()
+    if "output_padding" not in given:
+        return legal[0], legal[-1]
+    size = legal.stop - s + given["output_padding"]  # type: ignore[operator]
+    return (size,) if size in legal else ()
 
 
 # Paddings that waste nothing
@@ -415,9 +460,13 @@ class Fit(NamedTuple):
         What these words lead to; None where no window fits.
     equal : range
         Every equal padding below the effective kernel with which the last window ends on the
-        border; there can be billions.
-    least : Axis
-        The smallest padding of all with which it does; the odd pixel at the end.
+        border; there can be billions. With more, whole windows would lie in the padding.
+    total : int
+        The smallest padding with which it does, before and after together.
+    least : Axis, optional
+        What this leads to, the odd pixel at the end; None where whole windows would lie in it.
+    numbers : (int, int, int, int)
+        Input size, kernel, stride, dilation.
     why : str
         Why no equal padding does it, where there is none.
     hint : str
@@ -428,14 +477,25 @@ class Fit(NamedTuple):
     valid: Axis | None
     same: Axis | None
     equal: range
-    least: Axis
+    total: int
+    least: Axis | None
+    numbers: tuple[int, int, int, int]
     why: str = ""
     hint: str = ""
 
     def settled(self, p: int) -> Axis:
         """Return the axis with an equal padding of `p` pixels."""
-        i, k, s, d, *_ = self.least
-        return forward_axis(i, k, s, d, (p, p), self.axis)
+        return forward_axis(*self.numbers, (p, p), self.axis)
+
+    @property
+    def gaps(self) -> int:
+        """Lines, of every stride, between the windows: no padding changes that they go unread.
+
+        0 where no more than one window fits with any of these paddings.
+        """
+        most = self.settled(self.equal[-1]) if self.equal else None
+        settled = self.valid, self.same, self.least, most
+        return max((gaps(axis) for axis in settled if axis), default=0)
 
 
 def fit(size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Fit, Fit]:
@@ -465,13 +525,14 @@ def _fit(name: str, i: int, k: int, s: int, d: int) -> Fit:
     # Windows need total >= k_eff - i, and end on the border where i + total - k_eff = 0 modulo s.
     lacking = max(k_eff - i, 0)
     total = lacking + (k_eff - i - lacking) % s
-    least = forward_axis(i, k, s, d, (total // 2, total - total // 2), name)
+    after = total - total // 2
+    least = forward_axis(i, k, s, d, (total // 2, after), name) if after < k_eff else None
     equal = _equal_pads(i, k_eff, s)
-    why, hint = ("", "") if equal else _why_not(name, i, k, s, d)
+    why, hint = ("", "") if equal else (_why_not(i, k_eff, s), _what_fits(name, i, k, s, d))
     valid, same = (
         _axis_or_none(i, k, s, d, mode) for mode in (PaddingMode.VALID, PaddingMode.SAME)
     )
-    return Fit(name, valid, same, equal, least, why, hint)
+    return Fit(name, valid, same, equal, total, least, (i, k, s, d), why, hint)
 
 
 def _equal_pads(i: int, k_eff: int, s: int) -> range:
@@ -491,20 +552,40 @@ def _equal_pad(i: int, k_eff: int, s: int) -> tuple[int | None, int]:
     return least + (place - least) % period, period
 
 
-def _why_not(name: str, i: int, k: int, s: int, d: int) -> tuple[str, str]:
-    k_eff = effective_kernel(k, d)
+def _why_not(i: int, k_eff: int, s: int) -> str:
     least, _ = _equal_pad(i, k_eff, s)
-    if least is not None:
-        return (
-            f"the least is {least}, where whole windows lie in the padding",
-            f"a stride of at most {k_eff} leaves no such gaps",
-        )
-    why = f"{i} + 2p - {k_eff} is odd for every p, and the stride {s} is even"
-    try:
-        forward_axis(i, k, s, d, PaddingMode.FIT, name)
-    except GeometryError as error:
-        return why, error.hint
-    raise AssertionError("a padding fits although none can")
+    if least is None:
+        return f"{i} + 2p - {k_eff} is odd for every p, and the stride {s} is even"
+    return f"the least is {least}, where whole windows lie in the padding"
+
+
+def _what_fits(name: str, i: int, k: int, s: int, d: int) -> str:
+    """Name the nearest numbers, and the padding, with which no line at all goes unread."""
+    # Steps wider than the window leave gaps: of those no more than one is looked at.
+    below = min(s, effective_kernel(k, d) + 1)
+    found = {
+        "kernel": _near(k, lambda n: _reads_all(i, n, s, d)),
+        "stride": _near(below, lambda n: _reads_all(i, k, n, d)),
+        name: _near(i, lambda n: _reads_all(n, k, s, d)),
+    }
+    ways = [f"a {what} of {' or '.join(numbers)}" for what, numbers in found.items() if numbers]
+    same = _axis_or_none(i, k, s, d, PaddingMode.SAME)
+    if same and not same.dropped and not _gap(k, s, d):
+        ways.append("padding same")
+    listed = " or ".join(filter(None, [", ".join(ways[:-1]), *ways[-1:]]))
+    return f"what fits: {listed}" if ways else ""
+
+
+def _reads_all(i: int, k: int, s: int, d: int) -> bool:
+    """Tell whether an equal padding leaves no line unread, at the end or between windows."""
+    return bool(_equal_pads(i, effective_kernel(k, d), s)) and not _gap(k, s, d)
+
+
+def _near(n: int, works: Callable[[int], bool]) -> list[str]:
+    """Return the nearest number below and above `n` that works, where there are any."""
+    below = next((m for m in range(n - 1, max(n - _NEAR, 0), -1) if works(m)), None)
+    above = next((m for m in range(n + 1, n + _NEAR) if works(m)), None)
+    return [str(m) for m in (below, above) if m is not None]
 
 
 def _axis_or_none(i: int, k: int, s: int, d: int, mode: PaddingMode) -> Axis | None:

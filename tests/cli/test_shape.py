@@ -1,6 +1,7 @@
 """`convtool shape` as a person and a script use it."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -307,25 +308,60 @@ def test_a_wanted_size():
     assert rows[1].startswith("tried strides 1 to 8 (and the ratio), dilations 1 to 3, paddings")
     assert "held kernel 7x7" in rows
     assert "found 9" in rows
-    assert "-k 7x7 --stride 2 --padding same pads 2,3 2,3" in rows
-    assert "-k 7x7 --stride 2 --padding 3 unread 1x1" in rows
+    assert "-k 7x7 --stride 2 -p same pads 2,3 2,3" in rows
+    assert "-k 7x7 --stride 2 -p 3 padding unused 1x1" in rows
     out = lines("7x7", "--want", "28", "--transpose", "--limit", "2")
     assert "the 2 simplest first" in out
     assert [line for line in out.splitlines() if "-k" in line] == [
-        "  -k 4x4 --stride 4 --padding valid --transpose",
-        "  -k 5x5 --stride 4 --padding same  --transpose   pads 0,1 0,1",
+        "  -k 4x4 --stride 4 -p valid --transpose",
+        "  -k 5x5 --stride 4 -p same  --transpose   pads 0,1 0,1",
     ]
+    assert "found       260, the simplest\n" in lines(
+        "7x7", "--want", "28", "--transpose", "--limit=1"
+    )
     out = lines("28x30", "--want", "14x10", "--limit", "1")
     assert "height and width differ: pairs of the simplest 32 of each" in out
-    assert "-k 3x3 --stride 2x3 --padding same" in out
+    assert "-k 3x3 --stride 2x3 -p same" in out
+
+
+def test_what_a_wanted_size_leaves_over_is_said():
+    out = lines("28x28", "-k", "3", "--stride", "6", "--want", "5", "-p", "valid", "--limit", "1")
+    assert "unread 1x1; 3 of every 6 rows and columns unread" in out
+    out = lines("7x7", "--transpose", "--want", "1000x1000", "--limit", "1")
+    assert (
+        "  -k 3x3 --stride 143 -p valid --transpose --output-padding 139\n"
+        "      unreached 139x139; 140 of every 143 rows and columns unreached\n"
+    ) in out
+    held = ("-k", "2", "--stride", "3x2", "--dilation", "1", "-p", "valid")
+    [option] = record("9x12", *held, "--want", "3x6")["options"]
+    assert (option["gaps"], option["dropped"]) == ({"rows": 1, "cols": 0}, {"rows": 1, "cols": 0})
+
+
+def test_wide_options_are_folded():
+    pads = ("-p", "100000,200000,300000,400000")
+    asked = ("28x28", "-k", "700001x900001", *pads, "--stride", "2000x3000", "--transpose")
+    size = layer(*asked)["output_shape"]
+    out = lines(*asked, "--want", f"{size[1]}x{size[2] + 1}", "--limit", "1")
+    first, second, *_ = out.partition("\n\n")[2].splitlines()
+    assert first == "  -k 700001x900001 --stride 2000x3000 -p 100000,200000,300000,400000 \\"
+    assert second == "    --transpose --output-padding 0x1"
+
+
+def test_few_of_many_paddings_are_tried():
+    out = lines("28x28", "-k", "100000000x3", "--stride", "1000000", "--want", "14x1")
+    assert "same-lower and up to 64\n            equal below the window" in out
 
 
 def test_a_wanted_size_that_cannot_be_had():
     arguments = ("28x28", "-k", "gaussian:sigma=1", "--stride", "2", "-p", "same", "--want", "20")
-    out = lines(*arguments)
-    assert "held        kernel 7x7, stride 2x2, padding same" in out
-    assert "no height of 20; the nearest is 14" in out
-    assert record(*arguments) == {
+    ran = run("shape", *arguments)
+    assert (ran.code, ran.err) == (1, "")
+    assert "held        kernel 7x7, stride 2x2, padding same" in ran.out
+    assert "no height of 20; the nearest is 14" in ran.out
+    assert "--transpose" not in ran.out
+    ran = run("shape", *arguments, "--json")
+    assert (ran.code, ran.err) == (1, "")
+    assert json.loads(ran.out) == {
         "op": "conv2d",
         "input_shape": [1, 28, 28, 1],
         "want": [20, 20],
@@ -334,6 +370,12 @@ def test_a_wanted_size_that_cannot_be_had():
         "options": [],
         "nearest": {"height": [14], "width": [14]},
     }
+    ran = run("shape", "7x7", "--want", "1000x1000")
+    assert ran.code == 1
+    assert ran.out.endswith("            a transposed layer enlarges: add --transpose\n")
+    ran = run("shape", "20x20", "--want", "2", "--transpose", "--stride", "9")
+    assert ran.code == 1
+    assert ran.out.endswith("            a conv2d makes smaller: leave out --transpose\n")
 
 
 def test_what_is_listed_can_be_typed():
@@ -356,7 +398,7 @@ def test_fit_screens():
         "  valid     pads 0,0: 13 windows, 1 unread at the end",
         "  same      pads 0,1: 14 windows, nothing unread",
         "  equal     none: 28 + 2p - 3 is odd for every p, and the stride 2 is even",
-        "what fits: a kernel of 2 or 4, a stride of 1 or 3",
+        "what fits: a kernel of 2 or 4, a stride of 1 or 3, a height of 27 or\n            29 or",
         "  least     0 before, 1 after: 14 windows, nothing unread",
     ):
         assert part in out, out
@@ -368,7 +410,24 @@ def test_fit_screens():
     found = record("28x28", "-k", "3x3", "--stride", "3", "--fit")
     assert found["height"]["equal"] == [{"before": 1, "after": 1, "output": 10, "dropped": 0}]
     assert found["width"]["valid"] == {"before": 0, "after": 0, "output": 9, "dropped": 1}
-    assert found["height"]["found"] == 1
+    assert (found["height"]["found"], found["height"]["gaps"]) == (1, 0)
+
+
+def test_what_does_not_fit_is_never_called_fitting():
+    out = lines("4x4", "-k", "3x3", "--stride", "20", "--fit")
+    assert "nothing unread" not in out
+    assert "  least     none: it takes 19 in all, and whole windows lie in them\n" in out
+    assert "what fits: a kernel of 20 or a stride of 3\n" in out
+    out = lines("28x28", "-k", "3x3", "--stride", "6", "--fit")
+    assert "  gaps      3 of every 6 rows and columns are never read, whatever the padding\n" in out
+    assert "  same      pads 0,0: 5 windows, 1 unread at the end\n" in out
+    assert "what fits: a kernel of 6 or a stride of 3\n" in out
+    out = lines("100x10", "-k", "3x3", "--stride", "9x1", "--fit")
+    assert "  gaps      6 of every 9 rows are never read, whatever the padding\n" in out
+    assert "  equal     --padding 1   12 windows, nothing unread at the end\n" in out
+    assert out.count("  gaps") == 1
+    found = record("10x10", "-k", "3x3", "--stride", "15", "--fit")["height"]
+    assert (found["least"], found["equal"], found["gaps"]) == (None, [], 0)
 
 
 def test_fit_with_billions_of_paddings():
@@ -395,6 +454,17 @@ def test_undo_screens():
         "padding=3, output_padding=1",
     ):
         assert part in out, out
+    out = lines("14x14x8", "-k", "4x4", "--dilation", "2", "-p", "1,2,3,4", "--undo")
+    assert max(map(len, out.splitlines())) <= 80
+    command = "convtool shape 11x15x8 -k 4x4 -p 1,2,3,4 --dilation 2 --transpose"
+    assert f"command     {command}\n" in out
+    out = lines(
+        "14x14x8", "-k", "4", "--stride", "2", "--dilation", "3x2", "-p", "1,2,3,4", "--undo"
+    )
+    assert re.search(
+        r"^command     convtool shape 4x8x8 .* \\\n              --transpose", out, re.MULTILINE
+    )
+    out = lines(*arguments)
     assert "nn.ConvTranspose2d" not in out
     assert "nn.ConvTranspose2d(64, 3, 7" in lines(*arguments, "--frameworks")
     found = record("28x28x64", "-k", "4x4x32x64", "--stride", "2", "--undo", "--transpose")

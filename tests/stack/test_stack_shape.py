@@ -47,10 +47,11 @@ def test_the_table_as_it_is():
 3  transpose             8,192   401 k  12.5 kB     11     2      1     49%
 4  transpose               256  50.2 k  3.14 kB  11-15     1      1     59%
 
-pads: pixels at top, bottom, left, right. dropped: rows x columns no window reads.
-memory: the output as float32. field: pixels of the input that one output sees;
-jump: how far the next output's field is; start: the first one's centre, where 0
-is the first pixel. padded: outputs influenced by anything beyond the image.
+pads: pixels at top, bottom, left, right. dropped: rows x columns at the end,
+pads included, that no window comes to. memory: the output as float32. field:
+pixels of the input that one output sees; jump: how far the next output's is;
+start: the first one's centre, where 0 is the first pixel. padded: outputs that
+would differ if the image went on beyond its edge.
 
 stack       4 layers: 1x28x28x1 → 1x28x28x1
 parameters  13,200   13,265 with 65 biases, one for each filter
@@ -59,7 +60,7 @@ memory      34.5 kB for all outputs, 53.1 kB for the parameters, in float32
             18.8 kB for input and output of one layer at a time, at most: layer 2
 receptive   field 11x11 to 15x15, jump 1x1, first centre at 1, 1
             it varies from output to output, and repeats every 4x4
-padding     influences 59% of the outputs
+padded      59% of the outputs would differ if the image went on
 sees        output 3,0 of layer 4 sees rows 0 to 10 and columns 0 to 6 of the image
             beyond the image: 4 columns left
 note: layers 1, 2: the odd row is at the bottom, the odd column is at the right
@@ -223,8 +224,8 @@ def test_what_is_not_usual_is_said():
 
 def test_the_field_may_exceed_the_image_or_see_nothing():
     out = run("shape", "4x4", "--layer", "conv 9 x1", "--at", "0,0").out
-    assert "that is more than the image of 4x4" in out
-    assert "padding     influences all of the outputs" in out
+    assert "that is more than the image of 4x4: it is counted without edges\n" in out
+    assert "padded      all of the outputs would differ if the image went on\n" in out
     assert "sees rows 0 to 3 and columns 0 to 3 of the image" in out
     assert "beyond the image: 4 rows above, 1 row below, 4 columns left, 1 column right" in out
     out = run("shape", "4x4", "--layer", "transpose 1 x1 stride=2", "--at", "1,0").out
@@ -233,9 +234,28 @@ def test_the_field_may_exceed_the_image_or_see_nothing():
     assert "sees rows 0 to 4 (3 of these 5) and columns 1 to 5 (3 of these 5) of the image" in out
     out = run("shape", "4x4", "--layer", "pool 4", "--at", "0,0").out
     assert "stack       1 layer: 1x4x4x1 → 1x1x1x1" in out
-    assert "padding   " not in out
+    assert "padded    " not in out
     out = run("shape", "4x4", "--layer", "conv 1 x1", "--at", "2,3").out
     assert "sees row 2 and column 3 of the image" in out
+
+
+def test_figures_of_an_earlier_layer_say_why():
+    layers = ("--layer", "transpose 1 x1 stride=2", "--layer", "flatten", "--layer", "dense x1")
+    out = run("shape", "4x4", *layers).out
+    assert "field 0x0 to 1x1, jump 0.5x0.5, first centre at 0, 0 of layer 1\n" in out
+    assert "            at the least nothing: some outputs have no taps\n" in out
+    assert "            behind layer 2 (flatten) nothing has a place in the image\n" in out
+    out = run("shape", "4x4", *layers[:2]).out
+    assert "of layer 1" not in out
+    assert "nothing has a place" not in out
+
+
+def test_without_pads_a_larger_image_would_still_change_a_transposed_layer():
+    out = run("shape", "1x1x100", "--layer", "transpose 4x4 x512 valid").out
+    assert re.search(r"^1  transpose +4x4 +1 +0 +4x4x512$", out, re.MULTILINE)
+    assert re.search(r"^1  transpose .* 100%$", out, re.MULTILINE)
+    assert "padding " not in out
+    assert "would differ if the image went on" in out
 
 
 def test_what_is_not_followed_is_said():
@@ -302,6 +322,15 @@ def test_numbers_that_round_to_the_next_prefix():
         ),
         (["28x28", "--layer", "pool 2", "-k", "3"], 2, "--kernel is for a single layer", ""),
         (["28x28", "--layer", "pool 2", "--flip"], 2, "--flip is for a single layer", ""),
+        *(
+            (
+                ["28x28", "--layer", "pool 2", *question],
+                2,
+                f"{question[0]} is for a single layer, but a stack is given",
+                "ask about one layer: -k 3x3",
+            )
+            for question in (["--want", "14"], ["--fit"], ["--undo"], ["--frameworks"])
+        ),
         (["28x28", "-k", "3", "--at", "0,0"], 2, "--at goes with a stack", "--layer"),
         (["28x28"], 2, "the kernel is missing", "--kernel 3x3, or several --layer"),
         ([], 2, "INPUT, a size or an image, is missing", "28x28x1"),

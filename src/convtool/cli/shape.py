@@ -75,8 +75,9 @@ Questions about one layer:
   --frameworks     the padding that people write in each framework beside this
                    one: its size, its pads, and whether its grid is shifted
                    although the sizes agree; then the code of exactly this layer
-  --want 112x112   kernels 1 to 11, strides 1 to 8, dilations 1 to 3 and all
-                   paddings below the kernel, simplest first
+  --want 112x112   kernels 1 to 11, strides 1 to 8, dilations 1 to 3 and up
+                   to 64 paddings below the kernel, simplest first; ends with 1
+                   where nothing leads there
   --fit            what valid and same leave unread, the equal paddings that
                    leave nothing unread, and the least one of all
   --undo           the layer that leads back, in each framework's words
@@ -306,6 +307,8 @@ def _wanted(
     shape, size = layer.input_shape(input), parse_pair(want, "want")
     answer = search.wanted(shape[1:3], size, held, transpose=transpose)
     report.show_wanted(shape, size, answer, held, transpose=transpose, limit=limit, as_json=as_json)
+    if not answer.options:
+        raise typer.Exit(1)
 
 
 def _fit(
@@ -350,9 +353,11 @@ def _see_that_layers_say_it(context: typer.Context) -> None:
     """Refuse the options of a single layer beside those of a stack."""
     names = {str(parameter.name) for parameter in context.command.params}
     way_out = 'say it in the layer: --layer "conv 3x3 x32 stride=2"'
-    options.see_that_layers_say_it(
-        context, dict.fromkeys(names.difference(BESIDE_A_STACK), way_out), "layer"
-    )
+    ways_out = dict.fromkeys(names.difference(BESIDE_A_STACK), way_out)
+    # What no layer can say.
+    ask = "ask about one layer: -k 3x3 --stride 2 in place of --layer and --stack"
+    ways_out.update(dict.fromkeys(("frameworks", "want", "limit", "fit", "undo"), ask))
+    options.see_that_layers_say_it(context, ways_out, "layer")
 
 
 def _stack(

@@ -3,7 +3,7 @@
 from convtool.frameworks import View
 from convtool.frameworks.writing import layout_of
 from convtool.geometry import ConvPlan, Pair, size_text
-from convtool.report.lines import BAD, DIM, GOOD, HEAD, WARN, Line, entry
+from convtool.report.lines import BAD, DIM, GOOD, HEAD, MARGIN, WARN, Line, entry
 
 # A row that would be wider has what is written there on a line of its own.
 _WIDEST = 80
@@ -72,7 +72,13 @@ def _view_lines(view: View, cells: list[str]) -> list[Line]:
         texts.insert(0, (view.idiom, ""))
     else:
         row.append((view.idiom, ""))
-    return [row, *(entry("", (text, style)) for text, style in texts if text)]
+    return [row, *(line for text, style in texts if text for line in _wrapped(text, style))]
+
+
+def _wrapped(text: str, style: str) -> list[Line]:
+    from textwrap import wrap
+
+    return [entry("", (part, style)) for part in wrap(text, _WIDEST - MARGIN)]
 
 
 def grid_text(settled: ConvPlan, view: View) -> str:

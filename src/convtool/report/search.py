@@ -2,17 +2,33 @@
 
 import json
 import sys
+from collections.abc import Sequence
 
 from convtool.frameworks import View
-from convtool.geometry import Axis, ConvPlan, Padding, Pair, Shape, size_text
+from convtool.geometry import LINES, Axis, ConvPlan, Padding, Pair, Shape, size_text
 from convtool.report.lines import DIM, GOOD, MARGIN, WARN, Line, emit, entry
 from convtool.report.plans import geometry_json, layer_json
-from convtool.search import DILATIONS, KERNELS, PAIRED, STRIDES, Answer, Fit, Fixed, Option
+from convtool.search import (
+    DILATIONS,
+    KERNELS,
+    PADDINGS,
+    PAIRED,
+    STRIDES,
+    Answer,
+    Fit,
+    Fixed,
+    Option,
+    gaps,
+    lost,
+)
 from convtool.terms import Op, PaddingMode
 
-# What is said where no settings do for both axes.
-_APART = f"height and width differ: pairs of the simplest {PAIRED} of each"
+# Characters that a line may have.
+WIDTH = 80
 
+# How many paddings are tried, and what is said where the simplest settings differ by axis.
+_SOME_EQUAL = f"up to {PADDINGS} equal below the window"
+_APART = f"height and width differ: pairs of the simplest {PAIRED} of each"
 
 # So many equal paddings are in the JSON of --fit, which can be billions.
 LISTED = 1000
@@ -74,6 +90,7 @@ def option_json(option: Option, transpose: bool) -> dict[str, object]:
         },
         "output_padding": option.output_padding and list(option.output_padding),
         "dropped": {"rows": rows.dropped, "cols": cols.dropped},
+        "gaps": {"rows": gaps(rows), "cols": gaps(cols)},
         "flags": " ".join(filter(None, flags(option, transpose))),
     }
 
@@ -87,21 +104,53 @@ def wanted_table(
     shown = answer.options[:limit]
     lines = [entry("wanted", (sizes, GOOD), f" by one {op}"), *_limit_lines(fixed)]
     if not shown:
-        return lines + _nothing_lines(want, answer)
-    count = f"{len(answer.options)}" + (
-        f", the {len(shown)} simplest first" if len(shown) < len(answer.options) else ""
-    )
-    rows = [flags(option, transpose) for option in shown]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return lines + _nothing_lines(shape[1:3], want, answer, transpose)
+    never = "unreached" if transpose else "unread, unused"
+    legend = f"pads: top,bottom left,right; {never}: rows x columns at the end"
     lines += [
-        entry("found", count),
+        entry("found", f"{len(answer.options)}{_of_these(len(shown), len(answer.options))}"),
         *([entry("", _APART)] if answer.apart else []),
-        entry("", ("pads are top,bottom left,right; rows x columns at the end are left over", DIM)),
+        entry("", (legend, DIM)),
         [],
     ]
-    for row, option in zip(rows, shown, strict=True):
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True) if width]
-        lines.append([("  " + " ".join(cells), GOOD), (f"   {_waste(option, transpose)}", DIM)])
+    return lines + _option_lines(shown, transpose)
+
+
+def _of_these(shown: int, found: int) -> str:
+    if shown == found:
+        return ""
+    return ", the simplest" if shown == 1 else f", the {shown} simplest first"
+
+
+def _option_lines(options: Sequence[Option], transpose: bool) -> list[Line]:
+    """Return flags in columns, and what each option leaves over behind them or below."""
+    rows = [flags(option, transpose) for option in options]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sum(width + 1 for width in widths if width) > WIDTH - 2:
+        widths = [0] * len(widths)  # too wide for columns
+    lines: list[Line] = []
+    for row, option in zip(rows, options, strict=True):
+        padded = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        *above, last = _folded([cell for cell in padded if cell], WIDTH - 2)
+        lines += [[(f"  {part}", GOOD)] for part in above]
+        waste = _waste(option, transpose)
+        beside = 2 + len(last) + 3 + len(waste) <= WIDTH
+        lines.append([(f"  {last}", GOOD), (f"   {waste}" if beside else "", DIM)])
+        if not beside:
+            lines.append([(f"      {waste}", DIM)])
+    return lines
+
+
+def _folded(words: Sequence[str], width: int) -> list[str]:
+    """Put words in lines, the second and later ones indented, each but the last to be continued."""
+    lines = [words[0]]
+    for word in words[1:]:
+        # Room for the backslash with which a shell reads on.
+        if len(lines[-1]) + 1 + len(word.rstrip()) > width - 2:
+            lines[-1] = lines[-1].rstrip() + " \\"
+            lines.append("  " + word)
+        else:
+            lines[-1] += " " + word
     return lines
 
 
@@ -113,7 +162,7 @@ def _limit_lines(fixed: Fixed) -> list[Line]:
             ("kernel", f"kernels 1 to {KERNELS[-1]}"),
             ("stride", f"strides 1 to {STRIDES[-1]} (and the ratio)"),
             ("dilation", f"dilations 1 to {DILATIONS[-1]}"),
-            ("padding", "paddings valid, same, same-lower and equal ones below the window"),
+            ("padding", f"paddings valid, same, same-lower and {_SOME_EQUAL}"),
         )
         if getattr(fixed, name) is None
     ]
@@ -122,22 +171,36 @@ def _limit_lines(fixed: Fixed) -> list[Line]:
         for name, value in zip(fixed._fields, fixed, strict=True)
         if value is not None
     ]
+    lines = _wrapped("tried", ", ".join(tried)) if tried else []
+    return lines + (_wrapped("held", ", ".join(held)) if held else [])
+
+
+def _wrapped(heading: str, text: str, style: str = "") -> list[Line]:
+    """Return a text in as many lines as it needs, beside its heading."""
     from textwrap import wrap
 
-    lines = [
-        entry("" if number else "tried", part)
-        for number, part in enumerate(wrap(", ".join(tried), 80 - MARGIN))
+    return [
+        entry("" if number else heading, (part, style))
+        for number, part in enumerate(wrap(text, WIDTH - MARGIN))
     ]
-    return lines + ([entry("held", ", ".join(held))] if held else [])
 
 
-def _nothing_lines(want: Pair, answer: Answer) -> list[Line]:
+def _nothing_lines(size: Pair, want: Pair, answer: Answer, transpose: bool) -> list[Line]:
+    """Name the nearest sizes, and the operator that leads the other way."""
     lines = [entry("found", ("nothing", WARN))]
     for name, n, nearest in zip(("height", "width"), want, answer.nearest, strict=True):
         if nearest:
             verb = "is" if len(nearest) == 1 else "are"
             reached = " and ".join(map(str, nearest))
             lines.append(entry("", f"no {name} of {n}; the nearest {verb} {reached}"))
+    grows, shrinks = (
+        any(wish > have for have, wish in pairs)
+        for pairs in (zip(size, want, strict=True), zip(want, size, strict=True))
+    )
+    if grows and not transpose:
+        lines.append(entry("", ("a transposed layer enlarges: add --transpose", GOOD)))
+    if shrinks and transpose:
+        lines.append(entry("", ("a conv2d makes smaller: leave out --transpose", GOOD)))
     return lines
 
 
@@ -146,7 +209,7 @@ def flags(option: Option, transpose: bool) -> list[str]:
     return [
         f"-k {size_text(option.kernel)}",
         _flag("--stride", option.stride, 1),
-        f"--padding {padding_text(option.padding)}",
+        f"-p {padding_text(option.padding)}",
         _flag("--dilation", option.dilation, 1),
         "--transpose" if transpose else "",
         _flag("--output-padding", option.output_padding) if option.output_padding else "",
@@ -170,15 +233,30 @@ def padding_text(padding: Padding) -> str:
 
 
 def _waste(option: Option, transpose: bool) -> str:
-    """Say what stands behind a word for the padding, and what is left over at the end."""
-    rows, cols = option.rows, option.cols
+    """Say what stands behind a word for the padding, and what is left over."""
+    axes = option.rows, option.cols
+    rows, cols = axes
+    never = "unreached" if transpose else "unread"
     texts = []
     if option.padding.mode in (PaddingMode.SAME, PaddingMode.SAME_LOWER):
         texts.append(f"pads {rows.before},{rows.after} {cols.before},{cols.after}")
-    if rows.dropped or cols.dropped:
-        lost = "unreached" if transpose else "unread"
-        texts.append(f"{lost} {rows.dropped}x{cols.dropped}")
+    if any(map(lost, axes)):
+        texts.append(f"{never} {lost(rows)}x{lost(cols)}")
+    unused = [min(axis.dropped, axis.after) for axis in axes]
+    if any(unused) and not transpose:
+        texts.append(f"padding unused {size_text(unused)}")
+    if any(map(gaps, axes)):
+        texts.append(f"{_gaps_text(axes)} {never}")
     return "; ".join(texts)
+
+
+def _gaps_text(axes: tuple[Axis, Axis]) -> str:
+    """Say how many lines lie between windows: ``6 of every 9 rows and columns``."""
+    counts = [f"{gaps(axis)} of every {axis.s}" if gaps(axis) else "" for axis in axes]
+    if counts[0] == counts[1]:
+        return f"{counts[0]} rows and columns"
+    parts = zip(counts, LINES, strict=True)
+    return " and ".join(f"{count} {line}s" for count, line in parts if count)
 
 
 # Paddings that waste nothing
@@ -205,7 +283,8 @@ def fit_json(fit: Fit) -> dict[str, object]:
         "same": fit.same and _axis_json(fit.same),
         "equal": [_axis_json(fit.settled(p)) for p in fit.equal[:LISTED]],
         "found": _count(fit.equal),
-        "least": _axis_json(fit.least),
+        "least": fit.least and _axis_json(fit.least),
+        "gaps": fit.gaps,
         "why": fit.why,
         "hint": fit.hint,
     }
@@ -223,38 +302,54 @@ def _axis_json(axis: Axis) -> dict[str, int]:
 def fit_table(fits: tuple[Fit, Fit]) -> list[Line]:
     """Return what each padding wastes; one block where both axes are alike."""
     rows, cols = fits
-    if rows.least == cols.least:
-        return _fit_lines(rows, "both axes")
-    return [*_fit_lines(rows, rows.axis), [], *_fit_lines(cols, cols.axis)]
+    if rows.numbers == cols.numbers:
+        return _fit_lines(rows, "both axes", "rows and columns")
+    return [
+        *_fit_lines(rows, rows.axis, "rows"),
+        [],
+        *_fit_lines(cols, cols.axis, "columns"),
+    ]
 
 
-def _fit_lines(fit: Fit, name: str) -> list[Line]:
-    axis = fit.least
-    window = f"kernel {axis.k}" + (f" (covers {axis.window})" if axis.d > 1 else "")
+def _fit_lines(fit: Fit, name: str, lines_of: str) -> list[Line]:
+    i, k, s, d = fit.numbers
+    window = (k - 1) * d + 1
+    covers = f" (covers {window})" if d > 1 else ""
     lines = [
-        entry("fit", (f"{name} of {axis.i}", GOOD), f", {window}, stride {axis.s}"),
-        _word_line("valid", fit.valid),
-        _word_line("same", fit.same),
+        entry("fit", (f"{name} of {i}", GOOD), f", kernel {k}{covers}, stride {s}"),
+        *_gap_lines(fit, lines_of),
+        _word_line("valid", fit.valid, fit),
+        _word_line("same", fit.same, fit),
     ]
     if fit.equal:
         lines += _equal_lines(fit)
     else:
         lines.append(entry("  equal", ("none: ", WARN), fit.why))
-        lines.append(entry("", (fit.hint, DIM)))
-    least = fit.least
-    lines.append(
-        entry(
-            "  least",
-            f"{least.before} before, {least.after} after: {_windows(least)}, nothing unread",
-        )
-    )
-    return lines
+        lines += _wrapped("", fit.hint, DIM)
+    if fit.least is None:
+        why = f"it takes {fit.total} in all, and whole windows lie in them"
+        return [*lines, entry("  least", ("none: ", WARN), why)]
+    pads = f"{fit.least.before} before, {fit.least.after} after: "
+    return [*lines, entry("  least", f"{pads}{_windows(fit.least)}, {_nothing(fit)}")]
+
+
+def _gap_lines(fit: Fit, lines_of: str) -> list[Line]:
+    """Say that the windows leave gaps, which no padding closes."""
+    if not fit.gaps:
+        return []
+    stride = fit.numbers[2]
+    told = f"{fit.gaps} of every {stride} {lines_of} are never read, whatever the padding"
+    return [entry("  gaps", (told, WARN))]
+
+
+def _nothing(fit: Fit) -> str:
+    return "nothing unread at the end" if fit.gaps else "nothing unread"
 
 
 def _equal_lines(fit: Fit, most: int = 6) -> list[Line]:
     width = max(len(str(p)) for p in (fit.equal[:most][-1], 100))
     lines = [
-        entry("  equal", f"--padding {p:<{width}} {_windows(fit.settled(p))}, nothing unread")
+        entry("  equal", f"--padding {p:<{width}} {_windows(fit.settled(p))}, {_nothing(fit)}")
         for p in fit.equal[:most]
     ]
     more = _count(fit.equal[most:])
@@ -272,13 +367,13 @@ def _windows(axis: Axis) -> str:
     return "1 window" if axis.o == 1 else f"{axis.o} windows"
 
 
-def _word_line(word: str, axis: Axis | None) -> Line:
+def _word_line(word: str, axis: Axis | None, fit: Fit) -> Line:
     if axis is None:
         return entry(f"  {word}", "no window fits")
     pads = f"pads {axis.before},{axis.after}: {_windows(axis)}, "
     if axis.dropped:
         return entry(f"  {word}", pads, (f"{axis.dropped} unread at the end", WARN))
-    return entry(f"  {word}", pads + "nothing unread")
+    return entry(f"  {word}", pads + _nothing(fit))
 
 
 # The way back
@@ -312,7 +407,7 @@ def undo_table(settled: ConvPlan, back: ConvPlan) -> list[Line]:
     lines = [
         _way(settled),
         _way(back),
-        entry("command", (f"convtool shape {undo_flags(back)}", GOOD)),
+        *_command_lines(back),
     ]
     if back.op is Op.CONV2D_TRANSPOSE:
         lines += plans.legal_lines(back)
@@ -323,6 +418,12 @@ def undo_table(settled: ConvPlan, back: ConvPlan) -> list[Line]:
     ]
 
 
+def _command_lines(back: ConvPlan) -> list[Line]:
+    """Return what to type for a layer."""
+    folded = _folded(["convtool shape", *_undo_words(back)], WIDTH - MARGIN)
+    return [entry("" if number else "command", (part, GOOD)) for number, part in enumerate(folded)]
+
+
 def _way(settled: ConvPlan) -> Line:
     heading = "transpose" if settled.op is Op.CONV2D_TRANSPOSE else "conv2d"
     sizes = f"{size_text(settled.input_shape)} to {size_text(settled.output_shape)}"
@@ -331,6 +432,11 @@ def _way(settled: ConvPlan) -> Line:
 
 def undo_flags(back: ConvPlan) -> str:
     """Return what to type after ``convtool shape`` for a layer."""
+    return " ".join(_undo_words(back))
+
+
+def _undo_words(back: ConvPlan) -> list[str]:
+    """Return the same, each option with its value."""
     from convtool.report import plans
 
     spec = back.spec
@@ -338,7 +444,7 @@ def undo_flags(back: ConvPlan) -> str:
         size_text(back.input_shape if back.input_shape[0] > 1 else back.input_shape[1:]),
         f"-k {size_text(back.kernel_shape)}",
         _flag("--stride", spec.stride, 1),
-        "" if spec.padding.mode is PaddingMode.SAME else f"--padding {padding_text(spec.padding)}",
+        "" if spec.padding.mode is PaddingMode.SAME else f"-p {padding_text(spec.padding)}",
         _flag("--dilation", spec.dilation, 1),
         f"--groups {spec.groups}" if spec.groups > 1 else "",
     ]
@@ -346,4 +452,4 @@ def undo_flags(back: ConvPlan) -> str:
         words.append("--transpose")
         if back.output_shape[1:3] != plans.default_sizes(back):
             words.append(_flag("--output-padding", plans.chosen_padding(back)))
-    return " ".join(filter(None, words))
+    return list(filter(None, words))

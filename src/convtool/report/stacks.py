@@ -15,10 +15,11 @@ from convtool.stack.layers import LayerKind, Pooling
 from convtool.stack.sight import Sight, last_map
 
 LEGEND = (
-    "pads: pixels at top, bottom, left, right. dropped: rows x columns no window reads.",
-    "memory: the output as float32. field: pixels of the input that one output sees;",
-    "jump: how far the next output's field is; start: the first one's centre, where 0",
-    "is the first pixel. padded: outputs influenced by anything beyond the image.",
+    "pads: pixels at top, bottom, left, right. dropped: rows x columns at the end,",
+    "pads included, that no window comes to. memory: the output as float32. field:",
+    "pixels of the input that one output sees; jump: how far the next output's is;",
+    "start: the first one's centre, where 0 is the first pixel. padded: outputs that",
+    "would differ if the image went on beyond its edge.",
 )
 
 
@@ -347,13 +348,28 @@ def _field_lines(layers: Sequence[Settled]) -> list[Line]:
     if field.least != field.size:
         rows, cols = field.period
         lines.append(entry("", f"it varies from output to output, and repeats every {rows}x{cols}"))
+    if not all(field.least):
+        lines.append(entry("", "at the least nothing: some outputs have no taps"))
     image = layers[0].input_shape[1:3]
     if any(seen > there for seen, there in zip(field.size, image, strict=True)):
-        lines.append(entry("", f"that is more than the image of {size_text(image)}"))
+        told = f"that is more than the image of {size_text(image)}: it is counted without edges"
+        lines.append(entry("", told))
     if last.padded_share:
         share = "all" if last.padded_share == 1 else _padded(last)
-        lines.append(entry("padding", f"influences {share} of the outputs{whose}"))
-    return lines
+        lines.append(
+            entry("padded", f"{share} of the outputs{whose} would differ if the image went on")
+        )
+    return lines + _placeless_lines(layers)
+
+
+def _placeless_lines(layers: Sequence[Settled]) -> list[Line]:
+    """Say why the figures are those of an earlier layer, where they are."""
+    placed = _placed(layers)
+    if not 0 < placed < len(layers):
+        return []
+    first = layers[placed]
+    told = f"behind layer {first.number} ({first.layer.kind}) nothing has a place in the image"
+    return [entry("", told)]
 
 
 def _unknown_lines(layers: Sequence[Settled]) -> list[Line]:
