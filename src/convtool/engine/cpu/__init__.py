@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from convtool.engine import phases
 from convtool.engine.cores import cores
 from convtool.engine.cpu import fused, work
-from convtool.engine.cpu.cutting import ITEMS, pixel_numbers
+from convtool.engine.cpu.cutting import pixel_numbers
 from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
@@ -31,10 +31,6 @@ Item = TypeVar("Item")
 
 # So many seconds of work are worth a thread.
 WORTH = 1e-4
-
-# Bands of a transposed convolution give so many bytes, which stay in the second cache until all
-# the results that lie side by side are there.
-BAND_BYTES = 600_000
 
 # Types that are read as they are.
 NATIVE = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
@@ -110,7 +106,6 @@ def _transposed(
     if out is None:
         out = np.empty(settled.output_shape, finish.dtype)
     count = min(threads or cores(), cores(), _worth(settled))
-    cut = max(count, out.nbytes // (BAND_BYTES * ITEMS))
     summaries = _unreached(images, settled, finish, out)
     for some in batched(phases.parts(settled), phases.FEW):
         pieces = []
@@ -121,8 +116,8 @@ def _transposed(
             taps, result = part.weights(weights), part.results(out, settled)
             if settled.per_channel:
                 taps = np.ascontiguousarray(taps)
-            pieces += _pieces(x, taps, part.plan, method, finish, result, cut)
-        run(pieces, count, side_by_side=True)
+            pieces += _pieces(x, taps, part.plan, method, finish, result, count)
+        run(pieces, count)
         if finish.summarise:
             summaries += [piece.summary() for piece in pieces]
     return out, reduce(Summary.joined, summaries) if finish.summarise else None
@@ -154,34 +149,17 @@ def _unreached(
     return [summary.times(left)] if summary else []
 
 
-def run(pieces: list[Piece], threads: int, *, side_by_side: bool = False) -> None:
-    """Do the items of all pieces, each thread with scratch memory of its own.
-
-    Parameters
-    ----------
-    pieces : list of Piece
-    threads : int
-    side_by_side : bool
-        Whether the results of different pieces lie in the same cache lines: what lies at about
-        the same place is then done by one thread, one after the other.
-    """
-    most = max(piece.items for piece in pieces)
-    tasks: list[list[tuple[Any, int, int]]] = [[] for _ in range(most if side_by_side else 0)]
-    for piece in pieces:
-        for item in range(piece.items):
-            one = (piece.function, piece.job, item)
-            if side_by_side:
-                tasks[item * most // piece.items].append(one)
-            else:
-                tasks.append([one])
+def run(pieces: list[Piece], threads: int) -> None:
+    """Do the items of all pieces, each thread with scratch memory of its own."""
+    items = [(piece.function, piece.job, item) for piece in pieces for item in range(piece.items)]
     size = max(piece.scratch for piece in pieces)
-    with work.scratch(size, min(threads, len(tasks))) as starts:
+    with work.scratch(size, min(threads, len(items))) as starts:
 
         def do(number: int, thread: int) -> None:
-            for function, job, item in tasks[number]:
-                function(job, item, starts[thread])
+            function, job, item = items[number]
+            function(job, item, starts[thread])
 
-        work.share(len(tasks), threads, do)
+        work.share(len(items), threads, do)
 
 
 def _worth(settled: ConvPlan) -> int:
