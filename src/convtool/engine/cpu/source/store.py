@@ -210,7 +210,8 @@ def _apart(dtype: str, lanes: int) -> Any:
     """Return the storing of pixels that lie apart, each of `depth` sums side by side.
 
     All are made results where they are, which is behind what is still to be read, and then
-    brought to their places: pixel by pixel from the start took three times as long.
+    brought to their places: with 8 bits, pixel by pixel from the start took 1.1 to 1.8 times as
+    long.
     """
     copy = contiguous(dtype, lanes)
     numbers, size = at(getattr(types, dtype)), np.dtype(dtype).itemsize
