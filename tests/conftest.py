@@ -1,8 +1,15 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# In the background of some shells Ctrl-C is ignored, by what is started there as well: the tests
+# send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 # The same cases in every run, and printed when one fails; CONVTOOL_TEST_EXAMPLES asks for more.
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
