@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from convtool import bank
 from convtool.errors import UsageError
-from convtool.geometry import Axis, ConvPlan, ConvSpec
+from convtool.geometry import Axis, ConvPlan, ConvSpec, phases
 from convtool.kernels import Kernel
 from convtool.kernels.kernel import NEGLIGIBLE
 from convtool.terms import Op
@@ -118,13 +118,11 @@ def _by_phase(taps: NDArray[np.float64], rows: Axis, cols: Axis) -> NDArray[np.f
 
 
 def _membership(axis: Axis) -> NDArray[np.float64]:
-    """Say which taps reach which output of one period: 1 or 0, (outputs, taps).
-
-    Input j reaches output t through tap a where ``t + before = j·s + a·d``.
-    """
-    outputs = np.arange(min(axis.s, axis.i))[:, None]
-    reached: NDArray[np.bool_] = (outputs + axis.before - np.arange(axis.k) * axis.d) % axis.s == 0
-    return reached.astype(np.float64)
+    """Say which taps reach which output of one period: 1 or 0, (outputs, taps)."""
+    reached = np.zeros((min(axis.s, axis.i), axis.k))
+    for phase in phases(axis):
+        reached[phase.first, phase.taps] = 1
+    return reached
 
 
 def over_outputs(sums: NDArray[np.float64], settled: ConvPlan) -> NDArray[np.float32]:

@@ -118,6 +118,15 @@ def count(settled: ConvPlan) -> int:
     return len(phases(settled.rows)) * len(phases(settled.cols))
 
 
+def unreached(settled: ConvPlan) -> int:
+    """Return how many outputs, of all images, are in none of the parts."""
+    n, height, width, _ = settled.output_shape
+    high, wide = (
+        sum(phase.axis.o for phase in phases(axis)) for axis in (settled.rows, settled.cols)
+    )
+    return n * (height * width - high * wide)
+
+
 @lru_cache(maxsize=64)
 def _few(settled: ConvPlan) -> tuple[Part, ...]:
     return tuple(_parts(settled))

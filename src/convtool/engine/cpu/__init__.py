@@ -24,7 +24,6 @@ from convtool.engine.cpu.cutting import pixel_numbers
 from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary
 from convtool.geometry import ConvPlan
-from convtool.geometry import phases as axis_phases
 from convtool.terms import Combine, MethodName, Op
 
 Item = TypeVar("Item")
@@ -107,7 +106,7 @@ def _transposed(
         out = np.empty(settled.output_shape, finish.dtype)
     count = min(threads or cores(), cores(), _worth(settled))
     summaries = _unreached(images, settled, finish, out)
-    for some in batched(phases.parts(settled), phases.FEW):
+    for some in _batched(phases.parts(settled), phases.FEW):
         pieces = []
         for part in some:
             x = part.read(images)
@@ -123,7 +122,7 @@ def _transposed(
     return out, reduce(Summary.joined, summaries) if finish.summarise else None
 
 
-def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Yield so many items at a time; itertools has it from Python 3.12 on."""
     left = iter(items)
     while some := list(islice(left, size)):
@@ -134,11 +133,7 @@ def _unreached(
     images: NDArray[Any], settled: ConvPlan, finish: Finish, out: NDArray[Any]
 ) -> list[Summary]:
     """Put into every output what becomes of no sum at all, if some are reached by no tap."""
-    n, height, width, _ = settled.output_shape
-    reached = prod(
-        sum(phase.axis.o for phase in axis_phases(axis)) for axis in (settled.rows, settled.cols)
-    )
-    left = n * (height * width - reached)
+    left = phases.unreached(settled)
     if not left:
         return []
     plan = phases.nothing(settled)
