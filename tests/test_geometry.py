@@ -329,8 +329,8 @@ def test_channels_and_groups_that_do_not_go_together():
     assert "4 axes (HWIO)" in hint
     message, hint = refused(kernel=(16, 3, 7, 7))
     assert hint == (
-        "the kernel looks like PyTorch's OIHW: --layout OIHW reads it as such, and in Python "
-        "transpose(2, 3, 1, 0) makes it HWIO"
+        "the kernel looks like PyTorch's OIHW: --layout OIHW, or in a stack layout=OIHW, reads it "
+        "as such; in Python transpose(2, 3, 1, 0) makes it HWIO"
     )
     message, hint = refused(shape=(1, 3, 28, 28), kernel=(7, 5, 3, 16))
     assert hint == "the images look like NCHW: transpose(0, 2, 3, 1) makes them NHWC"
@@ -537,7 +537,9 @@ def test_what_pytorch_takes_and_its_kernels_are_recognized():
     assert message.startswith("output_padding must be below the stride 2")
     assert "PyTorch takes what is below the dilation 3, too" in hint
     _, hint = refused(op=Op.CONV2D_TRANSPOSE, shape=(1, 5, 5, 6), kernel=(6, 3, 4, 4))
-    assert hint.startswith("the kernel looks like PyTorch's IOHW: --layout IOHW reads it")
+    assert hint.startswith(
+        "the kernel looks like PyTorch's IOHW: --layout IOHW, or in a stack layout=IOHW"
+    )
 
 
 def test_lines_that_are_never_read_are_counted_with_the_dilation():

@@ -1038,13 +1038,13 @@ def _channels(
             and kernel_shape[2] == kernel_shape[3]
         ):
             hint = (
-                "the kernel looks like PyTorch's IOHW: --layout IOHW reads it as such, and in "
-                "Python transpose(2, 3, 1, 0) makes it HWOI"
+                "the kernel looks like PyTorch's IOHW: --layout IOHW, or in a stack layout=IOHW, "
+                "reads it as such; in Python transpose(2, 3, 1, 0) makes it HWOI"
             )
         elif kernel_shape[1] * groups == c and kernel_shape[2] == kernel_shape[3]:
             hint = (
-                "the kernel looks like PyTorch's OIHW: --layout OIHW reads it as such, and in "
-                "Python transpose(2, 3, 1, 0) makes it HWIO"
+                "the kernel looks like PyTorch's OIHW: --layout OIHW, or in a stack layout=OIHW, "
+                "reads it as such; in Python transpose(2, 3, 1, 0) makes it HWIO"
             )
         elif input_shape[1] == takes and input_shape[2] == c:
             hint = "the images look like NCHW: transpose(0, 2, 3, 1) makes them NHWC"

@@ -27,7 +27,9 @@ from convtool.terms import Op
 _SIZE = re.compile(r"\d+(x\d+)*", re.IGNORECASE)
 
 
-def settle(spec: ConvSpec, input: str, kernel: str, filters: int | None) -> ConvPlan:
+def settle(
+    spec: ConvSpec, input: str, kernel: str, filters: int | None, layout: str = ""
+) -> ConvPlan:
     """Plan one layer.
 
     Parameters
@@ -39,6 +41,8 @@ def settle(spec: ConvSpec, input: str, kernel: str, filters: int | None) -> Conv
         ``KHxKW``, all four sizes (HWIO; HWOI for conv2d_transpose), or any kernel.
     filters : int, optional
         With ``KHxKW``: so many filters, each across the channels of its group.
+    layout : str
+        The order of the axes in a kernel file, as in ``OIHW``; empty for HWIO, or HWOI.
 
     Raises
     ------
@@ -47,19 +51,19 @@ def settle(spec: ConvSpec, input: str, kernel: str, filters: int | None) -> Conv
     """
     try:
         shape = _input_shape(input)
-        return plan(spec, shape, *_kernel(spec, shape, kernel, filters))
+        return plan(spec, shape, *_kernel(spec, shape, kernel, filters, layout))
     except (GeometryError, ImageError) as error:
         raise error.within(input) from None
 
 
-def kernel_size(text: str) -> Pair:
+def kernel_size(text: str, layout: str = "", op: Op = Op.CONV2D) -> Pair:
     """Return the size (kh, kw) of a kernel: as it is written, or of any kernel that is named."""
     if _SIZE.fullmatch(text.strip()):
         size = parse_size(text)
     else:
         from convtool import bank
 
-        size = bank.load([text]).shape
+        size = bank.load([text], layout=layout, op=op).shape
     return size[0], size[min(1, len(size) - 1)]
 
 
@@ -91,7 +95,7 @@ def _input_shape(text: str) -> Shape:
 
 
 def _kernel(
-    spec: ConvSpec, shape: Shape, text: str, filters: int | None
+    spec: ConvSpec, shape: Shape, text: str, filters: int | None, layout: str
 ) -> tuple[tuple[int, ...], int]:
     """Return the kernel's shape, and how many filters a per-channel one has."""
     if not _SIZE.fullmatch(text.strip()):
@@ -102,8 +106,13 @@ def _kernel(
             )
         from convtool import bank
 
-        loaded = bank.load([text])
+        loaded = bank.load([text], layout=layout, op=spec.op)
         return loaded.shape, loaded.filters
+    if layout:
+        raise UsageError(
+            f"--layout {layout} is about a kernel in a file, and {text} is a size, HWIO or HWOI",
+            "leave --layout out",
+        )
     size = parse_size(text)
     size = size * 2 if len(size) == 1 else size
     if filters is None:

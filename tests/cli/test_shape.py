@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -488,3 +489,21 @@ def test_the_command_that_undoes_can_be_typed(arguments):
     assert back["input_shape"] == before["output_shape"]
     assert back["output_shape"] == before["input_shape"]
     assert undone["undoes"]["op"] == before["op"] != back["op"]
+
+
+def test_kernels_in_pytorchs_order(tmp_path, monkeypatch):
+    np.save(tmp_path / "oihw.npy", np.ones((8, 3, 11, 11)))
+    monkeypatch.chdir(tmp_path)
+    ran = run("shape", "64x64x3", "-k", "oihw.npy", "--layout", "OIHW", "--json")
+    assert json.loads(ran.out)["layers"][0]["kernel_shape"] == [11, 11, 3, 8]
+    ran = run("shape", "64x64x3", "-k", "oihw.npy")
+    assert (ran.code, "--layout OIHW, or in a stack layout=OIHW" in ran.err) == (1, True)
+    ran = run("shape", "64x64x3", "--layer", "conv kernel=oihw.npy")
+    assert (ran.code, "layout" in ran.err.split("hint:")[1]) == (1, True)
+    ran = run("shape", "64x64x3", "-k", "3x3", "--layout", "OIHW")
+    assert ran.code == 2
+    assert "--layout OIHW is about a kernel in a file, and 3x3 is a size" in ran.err
+    ran = run("shape", "64x64x3", "-k", "oihw.npy", "--layout", "OIHW", "--fit")
+    assert (ran.code, "kernel 11" in ran.out) == (0, True), ran.out
+    ran = run("shape", "64x64x3", "-k", "oihw.npy", "--layout", "OIHW", "--want", "32", "--json")
+    assert {tuple(one["kernel_shape"]) for one in json.loads(ran.out)["options"]} == {(11, 11)}

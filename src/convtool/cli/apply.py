@@ -138,7 +138,7 @@ def apply(
     context: typer.Context,
     inputs: filtering.Inputs = None,
     kernel: Kernels = [],  # noqa: B006
-    layout: filtering.Layout = "",
+    layout: options.Layout = "",
     normalize: filtering.Normalize = False,
     flip: options.Flip = False,
     stride: options.Stride = "1",

@@ -195,7 +195,13 @@ WORDS: Mapping[str, Mapping[str, Complete]] = {
         "layout": _words("HWOI", "IOHW"),
         "padding": _TRANSPOSED_PADDINGS,
     },
-    "shape": {**_GEOMETRY, "kernel": kernel_words, "layers": _layer, "stack": _toml_files},
+    "shape": {
+        "layout": _words("HWIO", "OIHW", "HWOI", "IOHW"),
+        **_GEOMETRY,
+        "kernel": kernel_words,
+        "layers": _layer,
+        "stack": _toml_files,
+    },
     "show": {"names": kernel_words},
     "export": {
         "name": kernel_words,

@@ -63,17 +63,6 @@ Normalize = Annotated[
     typer.Option("--normalize", help="Scale the kernel to sum 1.", rich_help_panel=options.KERNEL),
 ]
 
-Layout = Annotated[
-    str,
-    typer.Option(
-        metavar="AXES",
-        help="The order of the four axes in a kernel file: PyTorch saves OIHW, and IOHW of its "
-        "ConvTranspose2d.",
-        rich_help_panel=options.KERNEL,
-        show_default="HWIO, and HWOI for transpose",
-    ),
-]
-
 # Responses
 
 Bias = Annotated[

@@ -83,6 +83,16 @@ StackFile = Annotated[
         show_default=False,
     ),
 ]
+Layout = Annotated[
+    str,
+    typer.Option(
+        metavar="AXES",
+        help="The order of the four axes in a kernel file: PyTorch saves OIHW, and IOHW of its "
+        "ConvTranspose2d.",
+        rich_help_panel=KERNEL,
+        show_default="HWIO, and HWOI for transpose",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 

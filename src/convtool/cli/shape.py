@@ -11,7 +11,7 @@ from convtool.terms import Op
 
 if TYPE_CHECKING:
     from convtool.frameworks import View
-    from convtool.geometry import ConvPlan
+    from convtool.geometry import ConvPlan, Pair
     from convtool.search import Fixed
 
 SYNOPSIS = "-k KERNEL|--layer LAYER|--stack FILE [OPTIONS]"
@@ -136,6 +136,7 @@ def shape(
             show_default="one for each channel by itself",
         ),
     ] = None,
+    layout: options.Layout = "",
     stride: options.Stride = "1",
     padding: options.PaddingOption = "same",
     dilation: options.Dilation = "1",
@@ -231,8 +232,12 @@ def shape(
         )
     if want is not None and output_shape is not None:
         raise UsageError("--want and --output-shape are both the output's size", "give --want")
+    from convtool import layer
+
     if input is not None and want is not None:
-        held = _held(context, kernel, stride, dilation, padding, output_padding)
+        op = Op.CONV2D_TRANSPOSE if transpose else Op.CONV2D
+        size = None if kernel is None else layer.kernel_size(kernel, layout, op)
+        held = _held(context, size, stride, dilation, padding, output_padding)
         _wanted(input, want, held, transpose, limit, json)
         return
     if input is None or kernel is None:
@@ -242,7 +247,7 @@ def shape(
             "for example convtool shape 28x28x1 --kernel 3x3, or several --layer",
         )
     if fit:
-        _fit(input, kernel, stride, dilation, transpose, json)
+        _fit(input, layer.kernel_size(kernel, layout), stride, dilation, transpose, json)
         return
     spec = options.geometry(
         *(stride, padding, dilation, groups, border, flip),
@@ -250,9 +255,7 @@ def shape(
         output_shape=output_shape,
         output_padding=output_padding,
     )
-    from convtool import layer
-
-    settled = layer.settle(spec, input, kernel, filters)
+    settled = layer.settle(spec, input, kernel, filters, layout)
     if undo:
         _undo(settled, frameworks, json)
         return
@@ -272,19 +275,18 @@ def _see_that_they_go_together(**asked: object) -> None:
 
 def _held(
     context: typer.Context,
-    kernel: str | None,
+    kernel: "Pair | None",
     stride: str,
     dilation: str,
     padding: str,
     output_padding: str | None,
 ) -> "Fixed":
     """Gather what was said of the layer that --want looks for."""
-    from convtool import layer
     from convtool.geometry import Padding, parse_pair
     from convtool.search import Fixed
 
     return Fixed(
-        kernel=None if kernel is None else layer.kernel_size(kernel),
+        kernel=kernel,
         stride=parse_pair(stride, "stride") if options.was_given(context, "stride") else None,
         dilation=parse_pair(dilation, "dilation")
         if options.was_given(context, "dilation")
@@ -312,7 +314,7 @@ def _wanted(
 
 
 def _fit(
-    input: str, kernel: str, stride: str, dilation: str, transpose: bool, as_json: bool
+    input: str, kernel: "Pair", stride: str, dilation: str, transpose: bool, as_json: bool
 ) -> None:
     """Say which paddings waste nothing."""
     if transpose:
@@ -327,7 +329,7 @@ def _fit(
     shape = layer.input_shape(input)
     fits = search.fit(
         shape[1:3],
-        layer.kernel_size(kernel),
+        kernel,
         parse_pair(stride, "stride"),
         parse_pair(dilation, "dilation"),
     )

@@ -138,7 +138,7 @@ Kernels are listed by 'convtool kernels list'; sizes without pixels are told by
 def transpose(
     inputs: filtering.Inputs = None,
     kernel: Kernel = [],  # noqa: B006
-    layout: filtering.Layout = "",
+    layout: options.Layout = "",
     normalize: filtering.Normalize = False,
     flip: Flip = False,
     stride: Stride = "1",

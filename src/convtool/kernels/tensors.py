@@ -193,6 +193,8 @@ def fitting_layout(
         split_evenly = (size["I"] if op is Op.CONV2D_TRANSPOSE else size["O"]) % groups == 0
         # A 3x3 kernel of 64 channels is not taken for one of 64x64 taps and 3 channels.
         likely = max(size["H"], size["W"]) <= max(size["I"], size["O"])
+        # But where that makes the taps square, and they were not.
+        likely |= size["H"] == size["W"] and shape[0] != shape[1]
         if other != taken and takes == channels and split_evenly and likely:
             return other
     return ""
