@@ -11,6 +11,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# The cuda engine is tried in Numba's simulator, unless there is a GPU to try it on. Numba looks at
+# this when it is imported.
+if os.environ.get("CONVTOOL_TEST_GPU", "0") == "0":
+    os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+
 # The same cases in every run, and printed when one fails; CONVTOOL_TEST_EXAMPLES asks for more.
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("fixed")

@@ -40,7 +40,7 @@ LIBRARIES = {
     "frameworks": set(),
     "search": set(),
     "kernels": {"numpy", "safetensors"},
-    "engine": {"numpy", "numba", "llvmlite", "platformdirs"},
+    "engine": {"numpy", "numba", "llvmlite", "platformdirs", "cuda"},
     "images": {"numpy", "PIL", "pyvips"},
     "responses": {"numpy"},
     "bank": {"numpy"},
@@ -90,10 +90,18 @@ def test_imports_run_downwards(path):
             assert parts[0] in LIBRARIES[unit], f"{unit} imports {parts[0]}"
 
 
-def test_numba_is_only_in_the_cpu_engine():
+def test_numba_is_behind_the_doors_of_the_cpu_and_cuda_engines():
     users = {path for path in MODULES if any(n.startswith("numba") for n in imports_of(path))}
-    sources = set((SOURCE / "engine" / "cpu" / "source").glob("*.py"))
-    assert users - sources == {SOURCE / "engine" / "cpu" / "machine.py"}
+    engines = SOURCE / "engine" / "cpu", SOURCE / "engine" / "cuda"
+    sources = {path for engine in engines for path in (engine / "source").glob("*.py")}
+    cpu, cuda = engines
+    assert users - sources == {cpu / "machine.py", cuda / "device.py", cuda / "kept.py"}
+
+
+def test_the_driver_is_behind_the_doors_of_the_cuda_engine():
+    users = {path for path in MODULES if any(n.startswith("cuda.") for n in imports_of(path))}
+    cuda = SOURCE / "engine" / "cuda"
+    assert users == {cuda / "device.py", cuda / "kept.py"}
 
 
 def test_rich_is_imported_inside_functions_only():

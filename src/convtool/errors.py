@@ -61,6 +61,12 @@ class EngineError(ConvtoolError):
     """An engine or method that cannot do the case it was asked for."""
 
 
+class DeviceError(EngineError):
+    """A GPU that is not there, or has no driver, or no package that talks to it."""
+
+    status = 1
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return a hint that names what was perhaps meant, or every choice."""
     import difflib

@@ -56,6 +56,7 @@ class EngineName(StrEnum):
     AUTO = "auto"
     NUMPY = "numpy"
     CPU = "cpu"
+    CUDA = "cuda"
 
 
 class MethodName(StrEnum):

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from convtool import terms
-from convtool.bench import cases, peers
+from convtool.bench import cases, gpu_peers, peers
 from convtool.cli import program, shells
 from convtool.cli.completion import _FREE, WORDS, complete
 from shell import run
@@ -137,6 +137,7 @@ def test_what_is_written_in_one_word(folder):
         ("--border", ["zero", "constant:", "edge", "reflect", "symmetric", "wrap"]),
         ("--stride", []),
         ("--quality", []),
+        ("--device", []),
     ],
 )
 def test_choices_of_apply(option, choices):
@@ -150,12 +151,12 @@ def test_other_commands(folder):
     assert offered("shape", "28x28", "-k", "sob") == ["sobel"]
     assert offered("kernels", "show", "sobel", "gauss") == ["gaussian"]
     assert offered("kernels", "export", "sobel", "--format", "n") == ["npy", "npz"]
-    assert offered("bench", "--group", "") == [*cases.GROUPS, "none"]
+    assert offered("bench", "--group", "") == [*cases.EVERY, "none"]
     assert offered("bench", "--peers", "opencv,s") == ["opencv,scipy"]
     assert set(offered("bench", "--peers", "")) == {
         "all",
         "none",
-        *(peer.name for peer in peers.PEERS),
+        *(peer.name for peer in (*peers.PEERS, *gpu_peers.PEERS)),
     }
 
 

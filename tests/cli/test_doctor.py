@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from convtool.batch import Failed, Source
-from convtool.doctor import facts, warm
+from convtool.doctor import facts, gpu, trial, warm
+from convtool.doctor.gpu import Gpu
 from convtool.engine.cpu import machine
+from convtool.engine.cuda import device
+from convtool.engine.cuda.device import Device
+from convtool.engine.cuda.rates import Rates
 from convtool.errors import ImageError
 from convtool.report import doctor as report
 from shell import run
@@ -20,7 +24,10 @@ def in_a_process(*arguments, cache=None, code="import sys; from convtool.cli imp
     """Run a command, perhaps with a folder of compiled code of its own."""
     return subprocess.run(
         [sys.executable, "-c", f"{code}\nsys.exit(main(sys.argv[1:]))", *map(str, arguments)],
-        env=os.environ | ({} if cache is None else {"XDG_CACHE_HOME": str(cache)}),
+        # Without its GPUs, of which a real one would be measured.
+        env=os.environ
+        | {"CUDA_VISIBLE_DEVICES": "-1"}
+        | ({} if cache is None else {"XDG_CACHE_HOME": str(cache)}),
         capture_output=True,
         text=True,
     )
@@ -39,16 +46,21 @@ def fake_python(tmp_path, monkeypatch):
     return install
 
 
+NO_GPU = Gpu("the engine cuda needs the package numba-cuda, which is missing", "pip install it")
+
+
 @pytest.fixture
-def works(fake_python):
-    """Spare a test the trial of the engine."""
+def works(fake_python, monkeypatch):
+    """Spare a test the trial of the engine, and the look for a GPU."""
     fake_python("exit 0")
+    monkeypatch.setattr(gpu, "look", lambda: NO_GPU)
 
 
 # ---------------------------------------------------------------- facts
 
 
-def test_everything_is_there():
+def test_everything_is_there(monkeypatch):
+    monkeypatch.setattr(gpu, "look", lambda: NO_GPU)
     ran = run("doctor")
     assert (ran.code, ran.err) == (0, "")
     headings = [line.split()[0] for line in ran.out.splitlines() if line[0] != " "]
@@ -119,10 +131,10 @@ def test_a_cpu_engine_that_does_not_work(fake_python, script, message):
 
 def test_a_trial_that_cannot_be_made(monkeypatch, tmp_path, fake_python):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
-    assert facts.try_cpu() == "it cannot be started: No such file or directory"
+    assert trial.elsewhere("any") == ("", "it cannot be started: No such file or directory")
     fake_python("sleep 5")
-    monkeypatch.setattr(facts, "TRIAL_SECONDS", 0.05)
-    assert facts.try_cpu() == "it has not ended after 0.05 seconds"
+    monkeypatch.setattr(trial, "PATIENCE", 0.05)
+    assert trial.elsewhere("any") == ("", "it has not ended after 0.05 seconds")
 
 
 def test_what_the_trial_says():
@@ -171,6 +183,9 @@ def test_a_cache_that_cannot_be_used(works, monkeypatch):
 )
 def test_the_cache(works, monkeypatch, state, lines):
     monkeypatch.setattr(facts.machine, "state", lambda: machine.State(Path("/c"), "", *state))
+    none = machine.State(Path("/c"), "", 0, 0, 0)
+    monkeypatch.setattr(facts.cuda_kept, "state", lambda: none)
+    monkeypatch.setattr(gpu, "rates_kept", lambda: 0)
     out = run("doctor").out
     for line in lines:
         assert line in out
@@ -210,6 +225,109 @@ def test_kernels_of_ones_own(works, monkeypatch, tmp_path):
     assert ran.err == (
         f"warning: {bad} is no kernel (hint: 'convtool kernels check {bad}' says why)\n"
     )
+
+
+# ---------------------------------------------------------------- GPUs
+
+H200 = Device(0, "NVIDIA H200", (9, 0), 132, 150 << 30, 149 << 30)
+OTHER = Device(1, "NVIDIA T4", (7, 5), 40, 16 << 30, 15 << 30)
+RATES = Rates("NVIDIA H200", 5.5e10, 5.25e10, 4e12, 3e13, 0.75)
+FOUND = Gpu(driver="13.0", toolkit="numba-cuda 0.30.4", devices=(H200, OTHER), rates=(RATES, None))
+
+
+def test_no_gpu_is_no_trouble(works):
+    ran = run("doctor")
+    assert (ran.code, ran.err) == (0, "")
+    assert (
+        "            cuda    not here   optional; needs the package numba-cuda, which is missing: "
+        "pip install it\n"
+    ) in ran.out
+    assert "\ngpu " not in ran.out
+
+
+def test_gpus_with_their_memory_and_what_was_measured_of_them(works, monkeypatch):
+    monkeypatch.setattr(gpu, "look", lambda: FOUND)
+    ran = run("doctor")
+    assert (ran.code, ran.err) == (0, "")
+    assert (
+        "            cuda    works   numba-cuda 0.30.4\n"
+        "gpu         0  NVIDIA H200   149.0 of 150.0 GiB are free"
+        "   compute capability 9.0, driver for CUDA 13.0\n"
+        "               55 GB/s there, 52.5 GB/s back, 4,000 GB/s within, 60,000 GFLOP/s, "
+        "0.8 s to begin\n"
+        "            1  NVIDIA T4   15.0 of 16.0 GiB are free"
+        "   compute capability 7.5, driver for CUDA 13.0\n"
+        "               not measured: --engine auto leaves it alone"
+        "   convtool doctor --warm measures it\n"
+    ) in ran.out
+    cuda = json.loads(run("doctor", "--json").out)["engines"]["cuda"]
+    assert list(cuda) == "works problem driver toolkit devices kernels".split()
+    assert (cuda["works"], cuda["problem"], cuda["driver"]) == (True, "", "13.0")
+    first, second = cuda["devices"]
+    assert first == {**H200._asdict(), "compute": [9, 0], "rates": RATES._asdict()}
+    assert second["rates"] is None
+
+
+def test_a_cuda_engine_that_does_not_work(works, monkeypatch):
+    broken = Gpu(failure="it was ended by signal 11", toolkit="numba-cuda 0.30.4")
+    monkeypatch.setattr(gpu, "look", lambda: broken)
+    ran = run("doctor")
+    assert ran.code == 0
+    assert "            cuda    does not work here\n" in ran.out
+    assert ran.err == (
+        "warning: the cuda engine does not work here: it was ended by signal 11 (hint: --engine "
+        "cpu does without it; 'pip install --force-reinstall numba-cuda' mends what is damaged)\n"
+    )
+
+
+def test_the_look_for_a_gpu(monkeypatch, fake_python):
+    found = {"driver": "13.0", "toolkit": "some", "failure": "wrong"}
+    devices = json.dumps([H200._asdict()])
+    fake_python(f"echo noise; echo '{json.dumps(found)[:-1]}, \"devices\": {devices}}}'")
+    monkeypatch.setattr(gpu.util, "find_spec", lambda name: "there")
+    monkeypatch.setattr(gpu.rates, "kept", lambda number: RATES if number == 0 else None)
+    assert gpu.look() == Gpu(**found, devices=(H200,), rates=(RATES,))
+    fake_python("kill -11 $$")
+    assert gpu.look().failure == "it was ended by signal 11"
+    monkeypatch.setattr(gpu.util, "find_spec", lambda name: None)
+    gpu.device.problem.cache_clear()
+    found = gpu.look()
+    gpu.device.problem.cache_clear()
+    assert found.missing == "the engine cuda needs the package numba-cuda, which is missing"
+    assert found.hint == "pip install 'convtool[cuda]'"
+
+
+def test_what_is_kept_for_a_gpu_is_not_stale(works, monkeypatch):
+    states = (
+        machine.State(Path("/c"), "", 5, 9000, 10),
+        machine.State(Path("/c"), "", 3, 4000, 12),
+    )
+    monkeypatch.setattr(facts.machine, "state", lambda: states[0])
+    monkeypatch.setattr(facts.cuda_kept, "state", lambda: states[1])
+    monkeypatch.setattr(gpu, "rates_kept", lambda: 1)
+    out = run("doctor").out
+    assert "compiled    5 units, 9 kB   in /c\n            3 kernels for GPUs, 4 kB\n" in out
+    assert "            6 files were made for other versions or processors" in out
+
+
+def test_warming_measures_the_gpus(monkeypatch, capsys):
+    monkeypatch.setattr(warm.device, "simulated", lambda: False)
+    monkeypatch.setattr(warm.device, "problem", lambda: None)
+    monkeypatch.setattr(warm.device, "devices", lambda: [H200, OTHER])
+    monkeypatch.setattr(warm.rates, "measure", lambda number: RATES._replace(start=number + 1.0))
+    report.show_rates(warm.measure(), as_json=False)
+    told = "55 GB/s there, 52.5 GB/s back, 4,000 GB/s within, 60,000 GFLOP/s"
+    assert capsys.readouterr().out == (
+        f"GPU 0 measured: {told}, 1.0 s to begin\nGPU 1 measured: {told}, 2.0 s to begin\n"
+    )
+    report.show_rates(warm.measure(), as_json=True)
+    first, _ = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {"gpu": 0, **RATES._asdict(), "start": 1.0}
+    monkeypatch.setattr(warm.device, "problem", lambda: device.Problem("no driver", ""))
+    assert list(warm.measure()) == []
+    monkeypatch.setattr(warm.device, "problem", lambda: None)
+    monkeypatch.setattr(warm.device, "simulated", lambda: True)
+    assert list(warm.measure()) == []
 
 
 # ---------------------------------------------------------------- compiled code

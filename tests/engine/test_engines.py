@@ -12,8 +12,10 @@ from convtool import ConvtoolError, conv2d
 from convtool.engine import METHODS
 from convtool.errors import ArrayError, UsageError
 from convtool.geometry import ConvSpec, plan
+from convtool.terms import EngineName
 
-ENGINES = [str(engine) for engine in METHODS]
+# The cuda engine needs a GPU, or its simulator: it has tests of its own.
+ENGINES = [str(engine) for engine in METHODS if engine is not EngineName.CUDA]
 BORDERS = ["zero", "constant:7", "edge", "reflect", "symmetric", "wrap"]
 DTYPES = ["uint8", "uint16", "int16", "int64", "float16", "float32", "float64", "bool"]
 
@@ -304,4 +306,7 @@ def test_names_that_are_none():
     for threads in (0, 1.5):
         message = refused(UsageError, x, k, threads=threads)
         assert message == f"threads must be a whole number of at least 1, but is {threads}"
+    for device in (-1, 0.5, True):
+        message = refused(UsageError, x, k, device=device)
+        assert message == f"device must be a whole number of at least 0, but is {device}"
     assert "engine must be a word, not None" in refused(UsageError, x, k, engine=None)

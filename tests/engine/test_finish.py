@@ -23,12 +23,12 @@ def image(dtype="uint8", channels=3):
     return pixels.astype(dtype)
 
 
-def both(x, weights, finish, method=MethodName.DIRECT, **options):
-    """Return the results and summaries of the compiled and of the plain way."""
+def both(x, weights, finish, method=MethodName.DIRECT, who=EngineName.CPU, **options):
+    """Return the results and summaries of a compiled engine and of the plain way."""
     weights = np.asarray(weights, float)
     shape = weights.shape[1:] if weights.ndim == 3 else weights.shape
     settled = plan(ConvSpec.of(**options), x.shape, shape, len(weights) if weights.ndim == 3 else 1)
-    chosen = engine.choose(settled, EngineName.CPU, method, weights=weights)
+    chosen = engine.choose(settled, who, method, weights=weights)
     found = engine.finished(x, weights, settled, chosen, finish, threads=2)
     plain = engine.choose(settled, EngineName.NUMPY, weights=weights)
     sums = engine.convolve(x, weights, settled, plain)

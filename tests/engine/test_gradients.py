@@ -107,7 +107,9 @@ def test_shapes_that_do_not_go_together_are_named():
         conv2d_kernel_gradient(np.ones((1, 3, 3, 1)), np.ones((1, 3, 2, 1)), (2, 2))
     with pytest.raises(ConvtoolError, match="dtype must be float32 or float64, not 'int8'"):
         conv2d_kernel_gradient(np.ones((1, 3, 3, 1)), np.ones((1, 3, 3, 1)), (2, 2), dtype="int8")
-    with pytest.raises(ConvtoolError, match="float64 gradients are the NumPy engine's"):
-        conv2d_input_gradient(
-            np.ones((1, 3, 3, 1)), [[1.0]], (1, 3, 3, 1), dtype="float64", engine="cpu"
-        )
+    for engine in ("cpu", "cuda"):
+        refused = f"float64 gradients are the NumPy engine's, not {engine}'s"
+        with pytest.raises(ConvtoolError, match=refused):
+            conv2d_input_gradient(
+                np.ones((1, 3, 3, 1)), [[1.0]], (1, 3, 3, 1), dtype="float64", engine=engine
+            )

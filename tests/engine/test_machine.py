@@ -156,7 +156,7 @@ def test_code_that_others_may_have_written_is_neither_used_nor_kept(tmp_path):
 
 
 def test_the_folder_is_looked_at_and_emptied(tmp_path, monkeypatch):
-    from convtool.engine.cpu import cache
+    from convtool.engine import cache
 
     first_results(tmp_path)
     folder = tmp_path / "convtool" / "machine-code"

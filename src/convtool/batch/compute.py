@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convtool import engine, images
-from convtool.batch.layout import DTYPES, response_axes
+from convtool.batch.layout import DTYPES, fuses, response_axes
 from convtool.batch.model import Job, Request, Verified
 from convtool.batch.remarks import Outcome
 from convtool.batch.transposed import nearest_inputs, over_outputs, tap_sums
@@ -134,19 +134,8 @@ def _canvas(job: Job, finish: engine.Finish) -> NDArray[Any] | None:
 
 
 def _finish(request: Request, job: Job, seen: Seen) -> engine.Finish | None:
-    """Return what the cpu engine does with its sums, where it can do all of it as it stores them.
-
-    Not where the colour is freed of its alpha, where all responses must be seen before the first
-    is stored, or where filters across channels are combined.
-    """
-    across = job.combine is not Combine.EACH and not job.plan.per_channel
-    if (
-        job.choice.engine is not EngineName.CPU
-        or job.alpha in (AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
-        or job.range is RangeMode.STRETCH
-        or job.combine is Combine.GRID
-        or across
-    ):
+    """Return what an engine does with its sums, where it can do all of it as it stores them."""
+    if not (job.choice.compiled and fuses(job.plan, job.alpha, job.combine, job.range)):
         return None
     bias = request.kernel.bias if request.bias is None else request.bias
     return engine.Finish(

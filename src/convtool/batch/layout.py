@@ -17,8 +17,9 @@ from convtool.terms import AlphaMode, Combine, Depth, Op, RangeMode
 if TYPE_CHECKING:
     from convtool.stack.chain import Settled
 
-# How pixels of each depth are kept in memory.
+# How pixels of each depth are kept in memory, and how many bytes a channel takes.
 DTYPES = {Depth.EIGHT: "uint8", Depth.SIXTEEN: "uint16", Depth.FLOAT: "float32"}
+BYTES = {Depth.EIGHT: 1, Depth.SIXTEEN: 2, Depth.FLOAT: 4}
 
 
 def settle_alpha(request: Request, header: Header) -> AlphaMode | None:
@@ -204,3 +205,17 @@ def response_axes(settled: ConvPlan, alpha: AlphaMode | None) -> tuple[int, int]
         together = alpha in (AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
         return settled.input_shape[3] - together, settled.filters
     return 1, settled.filters
+
+
+def fuses(settled: ConvPlan, alpha: AlphaMode | None, how: Combine, mode: RangeMode) -> bool:
+    """Whether a compiled engine can do all there is to do with a sum as it stores it.
+
+    Not where the colour is freed of its alpha, where all responses must be seen before the first
+    is stored, or where filters across channels are combined.
+    """
+    return not (
+        alpha in (AlphaMode.PREMULTIPLY, AlphaMode.FILTER)
+        or mode is RangeMode.STRETCH
+        or how is Combine.GRID
+        or (how is not Combine.EACH and not settled.per_channel)
+    )

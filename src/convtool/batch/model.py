@@ -41,6 +41,7 @@ class Request(NamedTuple):
     engine: EngineName = EngineName.AUTO
     method: MethodName = MethodName.AUTO
     threads: int | None = None
+    device: int = 0
     output: str | None = None
     format: str | None = None
     quality: int | None = None

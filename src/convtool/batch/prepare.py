@@ -100,6 +100,7 @@ def _check_request(request: Request, sources: Sequence[Source]) -> None:
             f"filters, but {len(bias)} numbers are given"
         )
     engine.check_threads(request.threads)
+    engine.check_device(request.device)
     _check_output(request, sources)
     if request.output == "-" and len(sources) > 1:
         raise UsageError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from convtool import images
 from convtool.batch.compute import compute, verify
+from convtool.batch.layout import BYTES
 from convtool.batch.model import (
     Done,
     Event,
@@ -31,7 +32,7 @@ from convtool.engine.cores import cores
 from convtool.errors import ConvtoolError, ImageError, UsageError
 from convtool.geometry import Note, size_text
 from convtool.images import Picture
-from convtool.terms import Depth, Op
+from convtool.terms import Op
 
 # What pictures that are worked on at a time may take of the memory of this machine.
 SHARE_OF_MEMORY = 0.25
@@ -39,8 +40,6 @@ SHARE_OF_MEMORY = 0.25
 # At every moment some of those at work wait for a file or for the interpreter: with two more than
 # there are cores a batch of JPEGs takes 5 % less.
 WAITING = 2
-
-_BYTES = {Depth.EIGHT: 1, Depth.SIXTEEN: 2, Depth.FLOAT: 4}
 
 
 def run(
@@ -168,13 +167,13 @@ def _only_missing(job: Job, existing: tuple[Target, ...]) -> Job:
 def _footprint(request: Request, job: Job) -> float:
     """Return about how many bytes of memory a job takes at most."""
     n, h, w, c = job.header.shape
-    stored = n * h * w * max(c, 4) * _BYTES[job.header.depth]
+    stored = n * h * w * max(c, 4) * BYTES[job.header.depth]
     responses: float = prod(job.plan.output_shape) * 4
     if request.stack is not None:
         from convtool.batch import stacked
 
         responses = stacked.footprint(request, job)
-    written = prod(job.output_shape[:3]) * max(job.output_shape[3], 4) * _BYTES[job.depth]
+    written = prod(job.output_shape[:3]) * max(job.output_shape[3], 4) * BYTES[job.depth]
     return 2.0 * (stored + responses + written)
 
 

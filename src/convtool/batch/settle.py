@@ -2,9 +2,11 @@
 
 from convtool import engine, images
 from convtool.batch.layout import (
+    BYTES,
     DTYPES,
     Kind,
     arrange,
+    fuses,
     holds_frames,
     output_format,
     settle_alpha,
@@ -16,7 +18,7 @@ from convtool.batch.remarks import plan_notes
 from convtool.errors import ImageError, UsageError
 from convtool.geometry import ConvPlan, Note, plan, size_text
 from convtool.images import Format, Header
-from convtool.terms import AlphaMode, Depth, Op
+from convtool.terms import AlphaMode, Combine, Depth, Op, RangeMode
 
 
 class Settler:
@@ -114,9 +116,21 @@ class Settler:
             threads=request.threads,
             macs=settled.macs * self.inputs,
             dtype=DTYPES[seen],
+            stored=_stored(request, settled, alpha, mode, depth),
+            device=request.device,
         )
         notes = (*plan_notes(settled, kernel), *notes)
         return Kind(settled, alpha, arranged, depth, mode, choice, notes)
+
+
+def _stored(
+    request: Request, settled: ConvPlan, alpha: AlphaMode | None, mode: RangeMode, depth: Depth
+) -> float:
+    """Return how many bytes a compiled engine stores for each number of the output."""
+    if not fuses(settled, alpha, request.combination, mode):
+        return BYTES[Depth.FLOAT]
+    each = BYTES[Depth.FLOAT if request.linear else depth]
+    return each if request.combination is Combine.EACH else each / settled.filters
 
 
 def _check_size(settled: ConvPlan, most: int) -> None:

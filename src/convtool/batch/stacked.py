@@ -171,7 +171,12 @@ def fit(request: Request, header: Header, form: Format, inputs: int) -> Kind:
         arranged=_arranged(chain[-1].output_shape, array=array, apart=apart),
         depth=Depth.FLOAT if array else Depth.EIGHT,
         range=RangeMode.RAW if array else RangeMode.STRETCH,
-        choice=Choice(next(iter(engines), EngineName.NUMPY), MethodName.AUTO, "for all layers"),
+        choice=Choice(
+            next(iter(engines), EngineName.NUMPY),
+            MethodName.AUTO,
+            "for all layers",
+            device=request.device,
+        ),
         notes=tuple(_notes(stacked, chain, alpha)),
         chain=chain,
         choices=choices,
@@ -322,12 +327,20 @@ def _choices(
             threads=request.threads,
             macs=macs,
             dtype=dtype if layer.number == 1 else "float32",
+            device=request.device,
         )
 
     free = [choose(layer, request.engine) for layer in chain]
-    compiled = any(choice and choice.engine is EngineName.CPU for choice in free)
-    who = EngineName.CPU if compiled else EngineName.NUMPY
+    who = _one_engine({choice.engine for choice in free if choice})
     return tuple(choose(layer, who) for layer in chain)
+
+
+def _one_engine(engines: set[EngineName]) -> EngineName:
+    """Return who computes all layers, of those that each by itself would take."""
+    if len(engines) == 1:
+        return engines.pop()
+    # A GPU has to be worth it for every layer: what goes there comes back after each.
+    return EngineName.CPU if engines else EngineName.NUMPY
 
 
 def _arranged(shape: Shape, *, array: bool, apart: bool) -> Arranged:
@@ -409,6 +422,7 @@ def _results(
         weights=stacked.weights,
         engine=who,
         threads=threads,
+        device=job.choice.device,
         upto=stacked.shown[-1],
     )
     return (result for result in everything if result.settled.number in stacked.shown)

@@ -171,6 +171,7 @@ def apply(
     method: filtering.Method = "auto",
     jobs: filtering.Jobs = None,
     threads: filtering.Threads = None,
+    device: filtering.Device = None,
     verify: filtering.Verify = False,
     dry_run: filtering.DryRun = False,
     fail_fast: filtering.FailFast = False,

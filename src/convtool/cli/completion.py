@@ -210,19 +210,22 @@ WORDS: Mapping[str, Mapping[str, Complete]] = {
     "bench": {
         "group": _words(
             *("small", "full-rank", "gaussian", "box"),
-            *("stride", "dilation", "network", "transposed", "none"),
+            *("stride", "dilation", "network", "transposed", "gpu", "none"),
         ),
+        "engine": _words("cpu", "cuda"),
         "channels": _several("1", "3"),
         "dtype": _several("uint8", "float32"),
         "method": _METHODS,
-        "peers": _several("opencv", "libvips", "scipy", "pillow", "torch", alone=("all", "none")),
+        "peers": _several(
+            *("opencv", "libvips", "scipy", "pillow", "torch", "cupy"), alone=("all", "none")
+        ),
     },
 }
 
 # Parameters whose values are none of ours to know; any other one without words is a file.
 _FREE = frozenset(
-    "stride dilation groups filters bias quality threads max_pixels size repeat seconds jobs "
-    "compress_level output_shape output_padding at want limit show".split()
+    "stride dilation groups filters bias quality threads device max_pixels size repeat seconds "
+    "jobs compress_level output_shape output_padding at want limit show".split()
 )
 
 

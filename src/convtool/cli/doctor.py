@@ -12,11 +12,13 @@ ABOUT = """Show what this machine has, and make its code ready.
 
 Versions, processor, engines, the cache of compiled code, the formats of images,
 your own kernels, and what of the environment matters. The cpu engine is tried on
-a small image. What should be mended is a warning with a way out.
+a small image, and the cuda engine where there is an NVIDIA GPU. What should be
+mended is a warning with a way out.
 
 The cpu engine compiles itself for a processor: a few seconds when a kind of
 kernel is first used, never again. --warm does so for all presets ahead of time,
-which takes a minute or less and may be interrupted.
+which takes a minute or less and may be interrupted; and it measures the GPU, so
+that --engine auto knows when that pays.
 """
 
 NOTES = f"""\
@@ -83,4 +85,6 @@ def doctor(
             errands = warming.prepare(Path(folder))
             pictures = sum(len(errand.names) for errand in errands)
             events = warming.warm(errands)
-            raise typer.Exit(report.follow_warming(events, pictures, as_json=json))
+            status = report.follow_warming(events, pictures, as_json=json)
+        report.show_rates(warming.measure(), as_json=json)
+        raise typer.Exit(status)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convtool import terms
 from convtool.cli import options
 from convtool.errors import UsageError
 from convtool.terms import Op
@@ -237,7 +238,11 @@ MaxPixels = Annotated[
 
 Engine = Annotated[
     str,
-    typer.Option(metavar="NAME", help="Who computes: auto, numpy, cpu.", rich_help_panel=RUN),
+    typer.Option(
+        metavar="NAME",
+        help="Who computes: auto, numpy, cpu, cuda (an NVIDIA GPU).",
+        rich_help_panel=RUN,
+    ),
 ]
 Method = Annotated[
     str,
@@ -264,6 +269,16 @@ Threads = Annotated[
         help="Threads of the cpu engine.",
         rich_help_panel=RUN,
         show_default="all cores",
+    ),
+]
+Device = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Which GPU the cuda engine uses; 'convtool doctor' lists them.",
+        rich_help_panel=RUN,
+        show_default="0, the first",
     ),
 ]
 Verify = Annotated[
@@ -343,6 +358,7 @@ def run(
     method: str,
     jobs: int | None,
     threads: int | None,
+    device: int | None,
     verify: bool,
     dry_run: bool,
     fail_fast: bool,
@@ -364,6 +380,8 @@ def run(
     if not stacks:
         _check_kernels(op, kernel)
         _see_that_nothing_is_shown(show=show, scale=scale)
+    from convtool.geometry import choice
+
     spec = options.geometry(
         *(stride, padding, dilation, groups, border, flip),
         op=op,
@@ -374,6 +392,8 @@ def run(
         raise UsageError("--quiet and --verbose exclude each other")
     if no_clobber and skip_existing:
         raise UsageError("--no-clobber and --skip-existing exclude each other")
+    who = choice(terms.EngineName, engine, "--engine")
+    _see_to_the_device(who, device)
 
     if inputs and not (dry_run or skip_existing or no_clobber):
         from convtool.images import ahead
@@ -381,8 +401,7 @@ def run(
         ahead.begin_large(inputs[0], max_pixels)
 
     # Here and not above: --help and usage errors need none of it.
-    from convtool import bank, batch, terms
-    from convtool.geometry import choice
+    from convtool import bank, batch
 
     ready, files = _stacked(stack, layers, show, scale) if stacks else (None, bank.files_of(kernel))
     request = batch.Request(
@@ -396,9 +415,10 @@ def run(
         range=choice(terms.RangeMode, range, "--range") if range else None,
         alpha=choice(terms.AlphaMode, alpha, "--alpha"),
         depth=choice(terms.Depth, depth, "--depth") if depth else None,
-        engine=choice(terms.EngineName, engine, "--engine"),
+        engine=who,
         method=choice(terms.MethodName, method, "--method"),
         threads=threads,
+        device=device or 0,
         output=output,
         format=format,
         quality=quality,
@@ -421,6 +441,19 @@ def run(
         else batch.run(request, prepared, fail_fast=fail_fast, jobs=jobs)
     )
     _report(request, prepared, work, quiet=quiet, verbose=verbose, json=json, dry_run=dry_run)
+
+
+def _see_to_the_device(engine: terms.EngineName, device: int | None) -> None:
+    """Refuse --device where no GPU computes, and cuda where there is none: no file is opened."""
+    if device is not None and engine in (terms.EngineName.NUMPY, terms.EngineName.CPU):
+        raise UsageError(
+            f"--device {device} chooses a GPU, but the engine {engine} uses none",
+            "leave --device out, or use --engine cuda",
+        )
+    if engine is terms.EngineName.CUDA:
+        from convtool.engine.cuda.device import require
+
+        require(device or 0)
 
 
 def _loaded(op: Op, texts: Sequence[str], layout: str) -> "Kernel":

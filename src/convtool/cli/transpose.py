@@ -169,6 +169,7 @@ def transpose(
     method: filtering.Method = "auto",
     jobs: filtering.Jobs = None,
     threads: filtering.Threads = None,
+    device: filtering.Device = None,
     verify: filtering.Verify = False,
     dry_run: filtering.DryRun = False,
     fail_fast: filtering.FailFast = False,

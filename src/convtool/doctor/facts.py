@@ -2,14 +2,17 @@
 
 import os
 import platform
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from convtool.doctor import gpu, trial
+from convtool.doctor.gpu import Gpu
 from convtool.engine.cores import cores
 from convtool.engine.cpu import machine
+from convtool.engine.cuda import kept as cuda_kept
 from convtool.errors import ImageError
 from convtool.images import deep
 from convtool.kernels import presets
@@ -21,9 +24,6 @@ LIBRARIES = {"NumPy": "numpy", "Pillow": "pillow", "Numba": "numba", "llvmlite":
 
 # What changes how convtool behaves.
 VARIABLES = ("NO_COLOR", "FORCE_COLOR", "TERM", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
-
-# Compiling takes seconds, even where a machine is busy.
-TRIAL_SECONDS = 120
 
 
 class Trouble(NamedTuple):
@@ -66,8 +66,12 @@ class Facts(NamedTuple):
         How compiled code is loaded, in words.
     failure : str
         Why the cpu engine does not work; nothing where it does.
+    gpu : Gpu
+        What there is for the cuda engine.
     cache : State
-        The folder of compiled code.
+        The folder of compiled code, as the cpu engine sees it.
+    kernels : State
+        As the cuda engine does.
     codecs : tuple of Codec
     deep : str
         What reads and writes 16-bit and float colour, with versions; nothing where there is none.
@@ -93,7 +97,9 @@ class Facts(NamedTuple):
     registers: tuple[int, int]
     loading: str
     failure: str
+    gpu: Gpu
     cache: machine.State
+    kernels: machine.State
     codecs: tuple[Codec, ...]
     deep: str
     presets: int
@@ -106,9 +112,13 @@ class Facts(NamedTuple):
 
 
 def examine() -> Facts:
-    """Look at the machine; the cpu engine is tried, which may compile for a second or two."""
-    failure = try_cpu()
-    cache, codecs, entries = machine.state(), _codecs(), presets.entries()
+    """Look at the machine; engines are tried, which may compile for a second or two."""
+    with ThreadPoolExecutor(1) as beside:  # what takes long is in processes of their own
+        looking = beside.submit(gpu.look)
+        _, failure = trial.elsewhere("convtool.doctor.trial")
+        found = looking.result()
+    codecs, entries = _codecs(), presets.entries()
+    cache, kernels = _kept()
     broken = tuple(entry.path for entry in entries if entry.own and entry.definition is None)
     return Facts(
         versions=_versions(),
@@ -118,7 +128,9 @@ def examine() -> Facts:
         registers=machine.registers(),
         loading=machine.how(),
         failure=failure,
+        gpu=found,
         cache=cache,
+        kernels=kernels,
         codecs=codecs,
         deep=_deep(),
         presets=sum(not entry.own for entry in entries),
@@ -127,26 +139,15 @@ def examine() -> Facts:
         broken=broken,
         environment={name: os.environ[name] for name in VARIABLES if os.environ.get(name)},
         terminal=sys.stdout.isatty(),
-        troubles=tuple(_troubles(failure, cache, codecs, broken)),
+        troubles=tuple(_troubles(failure, found, cache, codecs, broken)),
     )
 
 
-def try_cpu() -> str:
-    """Use the cpu engine in a process of its own; return what is wrong, or nothing."""
-    # -P: a numpy.py in the folder where this is called is none of our business.
-    command = [sys.executable, "-P", "-m", "convtool.doctor.trial"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return f"it has not ended after {TRIAL_SECONDS} seconds"
-    except OSError as error:
-        return f"it cannot be started: {error.strerror or error}"
-    if done.returncode < 0:
-        return f"it was ended by signal {-done.returncode}"
-    if done.returncode > 0:
-        said = (done.stdout.strip() or done.stderr.strip()).splitlines()
-        return said[-1] if said else f"it ended with status {done.returncode}"
-    return ""
+def _kept() -> tuple[machine.State, machine.State]:
+    """Look at the folder of compiled code; what one engine has there is not stale for the other."""
+    cache, kernels = machine.state(), cuda_kept.state()
+    stale = cache.stale - kernels.units - gpu.rates_kept()
+    return cache._replace(stale=stale), kernels._replace(stale=stale)
 
 
 def _versions() -> dict[str, str]:
@@ -194,7 +195,11 @@ def _deep() -> str:
 
 
 def _troubles(
-    failure: str, cache: machine.State, codecs: tuple[Codec, ...], broken: tuple[Path, ...]
+    failure: str,
+    gpu: Gpu,
+    cache: machine.State,
+    codecs: tuple[Codec, ...],
+    broken: tuple[Path, ...],
 ) -> list[Trouble]:
     found = []
     if failure:
@@ -203,6 +208,14 @@ def _troubles(
                 f"the cpu engine does not work here: {failure}",
                 "--engine numpy does without it; 'pip install --force-reinstall llvmlite numba' "
                 "mends what is damaged",
+            )
+        )
+    if gpu.failure:  # that none is there is no trouble
+        found.append(
+            Trouble(
+                f"the cuda engine does not work here: {gpu.failure}",
+                "--engine cpu does without it; 'pip install --force-reinstall numba-cuda' mends "
+                "what is damaged",
             )
         )
     if cache.problem:

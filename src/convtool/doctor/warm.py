@@ -13,6 +13,8 @@ import numpy as np
 
 from convtool import batch, engine, images, kernels
 from convtool.engine.cpu import machine
+from convtool.engine.cuda import device, rates
+from convtool.engine.cuda.rates import Rates
 from convtool.errors import ConvtoolError
 from convtool.geometry import ConvSpec, plan
 from convtool.kernels import Kernel
@@ -99,6 +101,16 @@ def clear() -> int:
             f"{machine.folder()} cannot be emptied: {error.strerror or error}",
             "see whom the folder belongs to",
         ) from None
+
+
+def measure() -> Iterator[tuple[int, Rates]]:
+    """Measure every GPU there is, by which --engine auto then chooses; yield number and rates.
+
+    The simulator has nothing to measure.
+    """
+    if not device.simulated() and device.problem() is None:
+        for one in device.devices():
+            yield one.number, rates.measure(one.number)
 
 
 def _specs(name: str) -> Iterator[ConvSpec]:

@@ -36,6 +36,7 @@ __all__ = [
     "Choice",
     "Finish",
     "Summary",
+    "check_device",
     "check_threads",
     "choose",
     "conv2d",
@@ -57,11 +58,14 @@ def choose(
     threads: int | None = None,
     macs: int | None = None,
     dtype: DTypeLike = "float32",
+    stored: float = 4,
+    device: int = 0,
 ) -> Choice:
     """Choose the engine and the method for images of `dtype`: see `planner.choose`."""
     if settled.spec.flip and weights is not None:
         weights = _flipped(weights, settled)
     count = min(threads or cores(), cores())
+    kind = np.dtype(dtype)
     return planner.choose(
         settled,
         engine,
@@ -69,7 +73,9 @@ def choose(
         weights=weights,
         threads=count,
         macs=macs,
-        narrow=np.dtype(dtype) in (np.uint8, np.uint16),
+        taken=kind.itemsize if kind in (np.uint8, np.uint16) else 4,  # others become float32
+        stored=stored,
+        device=device,
     )
 
 
@@ -102,7 +108,7 @@ def convolve(
     -------
     ndarray (N, OH, OW, OC), float32
     """
-    if chosen.engine is EngineName.CPU:
+    if chosen.compiled:
         return finished(images, weights, settled, chosen, Finish(), threads=threads, out=out)[0]
     from convtool.engine import numpy_engine
 
@@ -122,12 +128,12 @@ def finished(
     threads: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], Summary | None]:
-    """Execute a plan in the cpu engine, up to what is stored.
+    """Execute a plan in a compiled engine, up to what is stored.
 
     Parameters
     ----------
     finish : Finish
-        What becomes of a sum, while it is in the first cache.
+        What becomes of a sum, before it leaves the first cache or the registers.
     images, weights, settled, chosen, threads, out
         As for `convolve`.
 
@@ -138,8 +144,6 @@ def finished(
     summary : Summary or None
         If the finish asks for it.
     """
-    from convtool.engine import cpu
-
     if 0 in settled.output_shape:
         channels = settled.output_shape[3]
         if finish.combine is not Combine.EACH:
@@ -150,6 +154,14 @@ def finished(
     # results here, not accidents to warn of.
     with np.errstate(all="ignore"):
         taps = _taps(weights, settled, np.float64)
+        if chosen.engine is EngineName.CUDA:
+            from convtool.engine import cuda
+
+            return cuda.convolve(
+                images, taps, settled, chosen.method, finish, out, device=chosen.device
+            )
+        from convtool.engine import cpu
+
         return cpu.convolve(images, taps, settled, chosen.method, threads, finish, out)
 
 
@@ -178,6 +190,7 @@ def conv2d(
     engine: str = "auto",
     method: str = "auto",
     threads: int | None = None,
+    device: int = 0,
 ) -> NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.uint16]:
     """Convolve a batch of images as tf.nn.conv2d does: cross-correlation, without a flip.
 
@@ -201,11 +214,13 @@ def conv2d(
     dtype : str or dtype
         Of the result: ``float32``; or ``uint8``, ``uint16``: rounded to nearest even, saturated.
     engine : str
-        ``auto``, ``numpy`` or ``cpu`` (Numba, all cores).
+        ``auto``, ``numpy``, ``cpu`` (machine code, all cores) or ``cuda`` (an NVIDIA GPU).
     method : str
         ``auto``, ``direct``, ``separable``, ``gemm`` or ``fft``: see `convtool.engine.planner`.
     threads : int, optional
         At most so many in the cpu engine; None for all cores. NumPy's own are its BLAS's affair.
+    device : int
+        The number of the GPU, where the cuda engine computes.
 
     Returns
     -------
@@ -234,7 +249,7 @@ def conv2d(
     spec = ConvSpec.of(
         stride=stride, padding=padding, dilation=dilation, groups=groups, border=border
     )
-    return _convolved(spec, images, kernel, bias, dtype, engine, method, threads)
+    return _convolved(spec, images, kernel, bias, dtype, engine, method, threads, device)
 
 
 def conv2d_transpose(
@@ -253,6 +268,7 @@ def conv2d_transpose(
     engine: str = "auto",
     method: str = "auto",
     threads: int | None = None,
+    device: int = 0,
 ) -> NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.uint16]:
     """Run a convolution backwards, as tf.nn.conv2d_transpose does: the gradient of conv2d.
 
@@ -273,7 +289,7 @@ def conv2d_transpose(
     border : str
         What stands beyond the images' edges, where windows of outputs reach there. Only ``zero``
         gives the gradient; ``edge`` keeps enlarged photographs from fading towards their rim.
-    bias, dtype, engine, method, threads
+    bias, dtype, engine, method, threads, device
         As for `conv2d`.
 
     Returns
@@ -310,7 +326,7 @@ def conv2d_transpose(
         output_shape=output_shape,
         output_padding=output_padding,
     )
-    return _convolved(spec, images, kernel, bias, dtype, engine, method, threads)
+    return _convolved(spec, images, kernel, bias, dtype, engine, method, threads, device)
 
 
 def _convolved(
@@ -322,6 +338,7 @@ def _convolved(
     engine: str,
     method: str,
     threads: int | None,
+    device: int,
 ) -> NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.uint16]:
     x = real_array(images, "images")
     w = real_array(kernel, "kernel")
@@ -338,6 +355,7 @@ def _convolved(
         )
     wanted = _dtype(dtype)
     check_threads(threads)
+    check_device(device)
     w = w[None] if w.ndim == 2 else w
     chosen = choose(
         settled,
@@ -346,9 +364,11 @@ def _convolved(
         weights=w,
         threads=threads,
         dtype=x.dtype,
+        stored=np.dtype(wanted).itemsize,
+        device=device,
     )
     added = None if bias is None else filter_bias(bias, settled)
-    if chosen.engine is EngineName.CPU:
+    if chosen.compiled:
         finish = Finish(bias=added, dtype=wanted)
         if wanted != "float32":
             full = float(np.iinfo(wanted).max)
@@ -374,12 +394,25 @@ def check_threads(threads: int | None) -> None:
     """Refuse a number of threads that is none; None stands for all cores."""
     if threads is None:
         return
-    whole = isinstance(threads, SupportsIndex) and not isinstance(threads, bool)
-    if not whole or operator.index(threads) < 1:
+    if not _is_whole(threads, 1):
         raise UsageError(
             f"threads must be a whole number of at least 1, but is {threads}",
             "leave it out for all cores",
         )
+
+
+def check_device(device: int) -> None:
+    """Refuse a number of a GPU that is none, whether there is such a GPU or not."""
+    if not _is_whole(device, 0):
+        raise UsageError(
+            f"device must be a whole number of at least 0, but is {device}",
+            "leave it out for the first GPU; convtool doctor lists them",
+        )
+
+
+def _is_whole(number: object, least: int) -> bool:
+    whole = isinstance(number, SupportsIndex) and not isinstance(number, bool)
+    return whole and operator.index(number) >= least  # type: ignore[arg-type]
 
 
 def real_array(value: ArrayLike, name: str) -> NDArray[np.generic]:

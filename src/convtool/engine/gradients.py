@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from convtool.engine import choose, convolve, numpy_engine, real_array
+from convtool.engine import check_device, choose, convolve, numpy_engine, real_array
 from convtool.errors import ArrayError, UsageError
 from convtool.geometry import (
     Border,
@@ -41,6 +41,7 @@ def conv2d_input_gradient(
     dtype: DTypeLike = "float32",
     engine: str = "auto",
     threads: int | None = None,
+    device: int = 0,
 ) -> NDArray[Any]:
     """Return how a loss changes with the images of a conv2d.
 
@@ -58,9 +59,11 @@ def conv2d_input_gradient(
     dtype : str or dtype
         Of the result and of the sums: ``float32``, or ``float64``, in the NumPy engine.
     engine : str
-        ``auto``, ``numpy`` or ``cpu``.
+        ``auto``, ``numpy``, ``cpu`` or ``cuda``.
     threads : int, optional
         At most so many in the cpu engine; None for all cores.
+    device : int
+        The number of the GPU, where the cuda engine computes.
 
     Returns
     -------
@@ -93,14 +96,15 @@ def conv2d_input_gradient(
     back = _backwards(forward)
     taps = w[None] if w.ndim == 2 else w
     wanted = choice(EngineName, engine, "engine")
+    check_device(device)
     if kind == np.float64:
-        if wanted is EngineName.CPU:
+        if wanted not in (EngineName.AUTO, EngineName.NUMPY):
             raise UsageError(
-                "float64 gradients are the NumPy engine's, not cpu's", 'use engine="numpy"'
+                f"float64 gradients are the NumPy engine's, not {wanted}'s", 'use engine="numpy"'
             )
         found: NDArray[Any] = numpy_engine.convolve(g, taps.astype(np.float64), back)
     else:
-        chosen = choose(back, wanted, weights=taps, threads=threads, dtype=g.dtype)
+        chosen = choose(back, wanted, weights=taps, threads=threads, dtype=g.dtype, device=device)
         found = convolve(g, taps, back, chosen, threads=threads)
     if forward.spec.border.is_fill:
         return found

@@ -6,17 +6,21 @@ sizes, kernels and types (``benchmarks/calibrate.py``, which prints them anew fo
 runs on). Only their ratios decide, and those differ less from machine to machine than the times.
 """
 
-from math import ceil, prod
-from typing import NamedTuple
+from collections.abc import Iterator
+from math import ceil, inf, isinf, prod
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.engine import phases, tiles
+from convtool.engine import offload, phases, tiles
 from convtool.engine.factors import constant, factors
 from convtool.errors import EngineError
 from convtool.geometry import Border, ConvPlan
 from convtool.terms import EngineName, MethodName, Op
+
+if TYPE_CHECKING:
+    from convtool.engine.cuda.rates import Rates
 
 # Which methods each engine has. NumPy's is the reference: patches and one matrix product.
 METHODS = {
@@ -27,6 +31,7 @@ METHODS = {
         MethodName.GEMM,
         MethodName.FFT,
     ),
+    EngineName.CUDA: (MethodName.DIRECT, MethodName.SEPARABLE, MethodName.GEMM),
 }
 
 # What each part of the work takes for one number, in nanoseconds on one core; in the NumPy engine
@@ -73,7 +78,8 @@ class Option(NamedTuple):
     ----------
     engine, method : EngineName, MethodName
     seconds : float
-        What it is estimated to take, on the machine that was measured.
+        What it is estimated to take, on the machine that was measured; infinite on a GPU of which
+        nothing was.
     how : str
         The method's variant in words, where it has some.
     """
@@ -85,12 +91,27 @@ class Option(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Who computes and how, with the reason in words and what else there was."""
+    """Who computes and how, with the reason in words and what else there was.
+
+    Parameters
+    ----------
+    engine, method : EngineName, MethodName
+    reason : str
+    options : tuple of Option
+    device : int
+        The number of the GPU, where the cuda engine computes.
+    """
 
     engine: EngineName
     method: MethodName
     reason: str
     options: tuple[Option, ...] = ()
+    device: int = 0
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the engine finishes a sum itself, up to what is stored: all but NumPy's do."""
+        return self.engine is not EngineName.NUMPY
 
 
 def options(
@@ -101,7 +122,7 @@ def options(
     narrow: bool = False,
     apart: bool = False,
 ) -> tuple[Option, ...]:
-    """Return every way to compute a plan, the quickest first.
+    """Return every way to compute a plan on the processor, the quickest first.
 
     Parameters
     ----------
@@ -147,20 +168,14 @@ def _transposed_options(
     narrow: bool,
 ) -> tuple[Option, ...]:
     """Return the ways that every part of a transposed convolution can go."""
-    filled, number = _filled(settled), phases.count(settled)
-    # Which of very many parts are outer products is not asked.
-    few = number <= phases.FEW
-    each = [(part, 1) for part in phases.parts(filled)] if few else phases.alike(filled)
+    number = phases.count(settled)
     able = [MethodName.DIRECT, MethodName.SEPARABLE, MethodName.FFT]
     ways = dict.fromkeys(able if settled.per_channel else [MethodName.GEMM], 0.0)
-    for first, (part, times) in enumerate(each):
-        taps = None
-        if weights is not None and settled.per_channel and few:
-            taps = part.weights(np.asarray(weights, np.float64))
+    for first, (part, taps, times) in enumerate(_parts(settled, weights)):
         # Results that lie apart are stored by the general way alone.
         seconds = {
             option.method: option.seconds * times
-            for option in options(part.plan, taps, threads, narrow=narrow, apart=number > 1)
+            for option in options(part, taps, threads, narrow=narrow, apart=number > 1)
             if option.engine is EngineName.CPU
         }
         known = dict.fromkeys(seconds, 0.0) if first == 0 else ways
@@ -169,10 +184,37 @@ def _transposed_options(
     if number > 1:
         name = "narrow apart" if narrow else "apart"
         more += NANOSECONDS[name] * 1e-9 * prod(settled.output_shape) / threads
-    how = f"{number} convolutions of stride 1" if number > 1 else ""
+    how = _apart(number)
     found = [Option(EngineName.CPU, way, total + more, how) for way, total in ways.items()]
     found.append(_option(EngineName.NUMPY, MethodName.GEMM, numpy_transposed_parts(settled)))
     return tuple(sorted(found, key=lambda option: option.seconds))
+
+
+def _apart(parts: int) -> str:
+    return f"{parts} convolutions of stride 1" if parts > 1 else ""
+
+
+def _parts(
+    settled: ConvPlan, weights: NDArray[np.generic] | None
+) -> Iterator[tuple[ConvPlan, NDArray[np.float64] | None, int]]:
+    """Yield the convolutions that a transposed one is made of.
+
+    Yields
+    ------
+    plan : ConvPlan
+    taps : ndarray or None
+        Not of very many parts: which of them are outer products is not asked.
+    times : int
+        How many of the parts are like it.
+    """
+    filled = _filled(settled)
+    few = phases.count(settled) <= phases.FEW
+    each = [(part, 1) for part in phases.parts(filled)] if few else phases.alike(filled)
+    for part, times in each:
+        taps = None
+        if weights is not None and settled.per_channel and few:
+            taps = part.weights(np.asarray(weights, np.float64))
+        yield part.plan, taps, times
 
 
 def _filled(settled: ConvPlan) -> ConvPlan:
@@ -195,6 +237,72 @@ def _option(
     return Option(engine, method, seconds / threads, how)
 
 
+def gpu_options(
+    settled: ConvPlan,
+    weights: NDArray[np.generic] | None,
+    rates: "Rates | None",
+    *,
+    taken: float = 4,
+    stored: float = 4,
+) -> tuple[Option, ...]:
+    """Return every way to compute a plan on a GPU, the quickest first.
+
+    Parameters
+    ----------
+    settled, weights
+        As for `options`.
+    rates : Rates or None
+        What was measured of the GPU. Without it the order is that of an ordinary one.
+    taken, stored : float
+        Bytes of a channel of a pixel, and of a number of the output.
+    """
+    up, down = taken * prod(settled.input_shape), stored * prod(settled.output_shape)
+    found = [
+        (offload.Load(up, down, macs), Option(EngineName.CUDA, method, inf, how))
+        for method, (macs, how) in _gpu_ways(settled, weights).items()
+    ]
+    if rates is None:
+        return tuple(option for _, option in sorted(found, key=lambda way: way[0].effort))
+    timed = [option._replace(seconds=offload.seconds(load, rates)) for load, option in found]
+    return tuple(sorted(timed, key=lambda option: option.seconds))
+
+
+def _gpu_ways(
+    settled: ConvPlan, weights: NDArray[np.generic] | None
+) -> dict[MethodName, tuple[float, str]]:
+    """Return how many multiply-adds each method of the cuda engine takes that can do a plan."""
+    if settled.op is Op.CONV2D_TRANSPOSE:
+        return _transposed_gpu_ways(settled, weights)
+    found: dict[MethodName, tuple[float, str]] = {}
+    if settled.per_channel or settled.kernel_shape[2] == 1:
+        found[MethodName.DIRECT] = float(settled.macs), ""
+    if not settled.per_channel:
+        found[MethodName.GEMM] = float(settled.macs), ""
+    elif weights is not None:
+        from convtool.engine.cuda.launches import separable_tile
+
+        split = factors(np.asarray(weights, np.float64))  # a box is an outer product like others
+        if split is not None and separable_tile(settled):
+            kh, kw = settled.kernel_shape[:2]
+            terms = split[0].shape[1]
+            fewer = terms * (kh + kw) / (kh * kw)
+            found[MethodName.SEPARABLE] = settled.macs * fewer, _saved(terms, kh, kw)
+    return found
+
+
+def _transposed_gpu_ways(
+    settled: ConvPlan, weights: NDArray[np.generic] | None
+) -> dict[MethodName, tuple[float, str]]:
+    """Return the multiply-adds of the methods that every part of a transposed one can go."""
+    totals: dict[MethodName, float] | None = None
+    for part, taps, times in _parts(settled, weights):
+        macs = {method: times * each for method, (each, _) in _gpu_ways(part, taps).items()}
+        known = dict.fromkeys(macs, 0.0) if totals is None else totals
+        totals = {way: total + macs[way] for way, total in known.items() if way in macs}
+    how = _apart(phases.count(settled))
+    return {method: (macs, how) for method, macs in (totals or {}).items()}
+
+
 def may_choose(option: Option, weights: NDArray[np.generic] | None) -> bool:
     """Whether `auto` may take it: whole numbers under kernels of whole numbers come out exact."""
     if option.method is not MethodName.FFT:
@@ -210,7 +318,9 @@ def choose(
     weights: NDArray[np.generic] | None = None,
     threads: int = 1,
     macs: int | None = None,
-    narrow: bool = False,
+    taken: float = 4,
+    stored: float = 4,
+    device: int = 0,
 ) -> Choice:
     """Choose the engine and the method for a plan.
 
@@ -226,39 +336,77 @@ def choose(
     macs : int, optional
         Multiply-adds of all the work ahead, where this plan is only a part of it: what makes
         loading a compiled engine worth it.
-    narrow : bool
-        Whether pixels are 8-bit or 16-bit.
+    taken : float
+        Bytes of a channel of a pixel, as an engine reads it: 1, 2 or 4.
+    stored : float
+        Bytes of a number of the output, as it is stored.
+    device : int
+        The number of the GPU that the cuda engine would use.
 
     Raises
     ------
     EngineError
         Where the method asked for cannot do the plan, or the engine does not have it; names what
         can.
+    DeviceError
+        Where the cuda engine is asked for and there is no such GPU.
     """
-    every = options(settled, weights, threads, narrow=narrow)
-    fitting = [
+    every = options(settled, weights, threads, narrow=taken < 4)
+    share = (macs or settled.macs) / max(settled.macs, 1)
+
+    def on_gpu(rates: "Rates | None") -> tuple[Option, ...]:
+        return gpu_options(settled, weights, rates, taken=taken, stored=stored)
+
+    if engine is EngineName.CUDA:
+        every += on_gpu(offload.kept(device))
+    allowed = _allowed(every, engine, method, weights)
+    if not allowed:
+        raise _refusal(every, engine, method, weights is not None)
+    if engine is EngineName.CUDA:
+        offload.require(device)
+    # The NumPy engine is there at once; the others have to be loaded, for all the work ahead.
+    start = {EngineName.NUMPY: 0.0, EngineName.CPU: START, EngineName.CUDA: 0.0}
+
+    def whole(option: Option) -> float:
+        return option.seconds * share + start[option.engine]
+
+    best = min(allowed, key=whole)
+    if engine is EngineName.AUTO and (rates := offload.kept_if_worth(whole(best), device)):
+        start[EngineName.CUDA] = offload.start(rates)
+        ways = on_gpu(rates)
+        quickest = min(_allowed(ways, engine, method, weights), key=whole, default=best)
+        if whole(quickest) >= whole(best):
+            every += ways
+        elif offload.usable(device):
+            every += ways
+            best = quickest
+    every = tuple(sorted(every, key=lambda option: option.seconds))
+    return Choice(best.engine, best.method, _reason(best, allowed, engine, method), every, device)
+
+
+def _allowed(
+    every: tuple[Option, ...],
+    engine: EngineName,
+    method: MethodName,
+    weights: NDArray[np.generic] | None,
+) -> list[Option]:
+    """Return the options that fit what is asked for."""
+    return [
         option
         for option in every
-        if engine in (EngineName.AUTO, option.engine) and method in (MethodName.AUTO, option.method)
+        if engine in (EngineName.AUTO, option.engine)
+        and (method is option.method or (method is MethodName.AUTO and may_choose(option, weights)))
     ]
-    if not fitting:
-        raise _refusal(every, engine, method, weights is not None)
-    allowed = [
-        option for option in fitting if method is option.method or may_choose(option, weights)
-    ]
-    # The NumPy engine is there at once; the other one has to be loaded, for all the work ahead.
-    share = (macs or settled.macs) / max(settled.macs, 1)
-    best = min(
-        allowed,
-        key=lambda option: option.seconds * share + START * (option.engine is EngineName.CPU),
-    )
-    return Choice(best.engine, best.method, _reason(best, allowed, engine, method), every)
 
 
 def _reason(best: Option, allowed: list[Option], engine: EngineName, method: MethodName) -> str:
+    if best.engine is EngineName.CUDA and engine is EngineName.AUTO:
+        return "the GPU, by measured rates"
     if len(allowed) == 1:
         asked = engine is not EngineName.AUTO or method is not MethodName.AUTO
         return "as asked" if asked else "the only way"
+    if isinf(best.seconds):
+        return best.how or "as asked"
     if best.engine is EngineName.NUMPY and allowed[0] is not best:
         return "done before the compiled engine is loaded"
     return best.how or "the quickest by estimate"
@@ -282,6 +430,8 @@ def _refusal(
         MethodName.FFT: "it filters each channel by itself",
         MethodName.GEMM: "it sums across channels",
     }[method]
+    if engine is EngineName.CUDA and method is MethodName.SEPARABLE:
+        why += ", and a row of windows must fit the GPU's shared memory"
     return EngineError(
         f"the method {method} cannot do this{who}: {why}" if known else f"no {method}{who}",
         f"use --method {' or '.join(able)}, or leave it out",
@@ -345,9 +495,14 @@ def separable(settled: ConvPlan, weights: NDArray[np.float64]) -> tuple[Parts, s
     terms = found[0].shape[1]
     parts["down"] = terms * settled.filters * loaded / settled.rows.s * kh
     parts["along"] = terms * stored * (kw + 4)
+    return parts, _saved(terms, kh, kw)
+
+
+def _saved(terms: int, kh: int, kw: int) -> str:
+    """Say what a sum of outer products saves."""
     if terms == 1:
-        return parts, f"{kh} + {kw} multiplications instead of {kh * kw}"
-    return parts, (f"rank {terms}: {terms} · ({kh} + {kw}) multiplications instead of {kh * kw}")
+        return f"{kh} + {kw} multiplications instead of {kh * kw}"
+    return f"rank {terms}: {terms} · ({kh} + {kw}) multiplications instead of {kh * kw}"
 
 
 def products(settled: ConvPlan) -> Parts:

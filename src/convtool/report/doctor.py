@@ -7,7 +7,10 @@ from time import perf_counter
 
 from convtool.batch import Event, Failed
 from convtool.doctor.facts import Codec, Facts, Trouble
+from convtool.doctor.gpu import Gpu
 from convtool.engine.cpu import machine
+from convtool.engine.cuda.device import Device
+from convtool.engine.cuda.rates import Rates
 from convtool.report.events import Progress, failure_line
 from convtool.report.lines import BAD, DIM, GOOD, WARN, Line, emit, entry
 
@@ -36,7 +39,9 @@ def facts_lines(facts: Facts) -> list[Line]:
         ),
         entry("engines", ("numpy   works", GOOD), ("   the reference", DIM)),
         entry("", *_cpu(facts)),
-        *_cache(facts.cache),
+        entry("", *_cuda(facts.gpu)),
+        *_gpus(facts.gpu),
+        *_cache(facts.cache, facts.kernels),
         *(entry("" if number else "images", *_codec(c)) for number, c in enumerate(facts.codecs)),
         entry("", *_deep(facts.deep)),
         entry("kernels", f"{facts.presets} presets, {facts.own} of your own in {facts.own_folder}"),
@@ -50,9 +55,70 @@ def _cpu(facts: Facts) -> list[tuple[str, str]]:
     return [("cpu     works", GOOD), (f"   its code is {facts.loading}", DIM)]
 
 
-def _cache(cache: machine.State) -> list[Line]:
+def _cuda(gpu: Gpu) -> list[tuple[str, str]]:
+    if gpu.works:
+        return [("cuda    works", GOOD), (f"   {gpu.toolkit}", DIM)]
+    if gpu.failure:
+        return [("cuda    does not work here", BAD)]
+    why = gpu.missing.removeprefix("the engine cuda ")
+    way = "" if gpu.toolkit else f": {gpu.hint}"
+    return [("cuda    not here", ""), (f"   optional; {why}{way}", DIM)]
+
+
+def _gpus(gpu: Gpu) -> list[Line]:
+    """Say what each GPU is and was measured to do."""
+    lines: list[Line] = []
+    for device, rates in zip(gpu.devices, gpu.rates, strict=True):
+        lines += [
+            entry("" if lines else "gpu", *_device(device, gpu.driver)),
+            entry("", *_rates(rates)),
+        ]
+    return lines
+
+
+def _device(device: Device, driver: str) -> list[tuple[str, str]]:
+    capability = ".".join(map(str, device.compute))
+    return [
+        (f"{device.number}  {device.name}", GOOD),
+        (f"   {_gib(device.free)} of {_gib(device.memory)} GiB are free", ""),
+        (f"   compute capability {capability}, driver for CUDA {driver or '?'}", DIM),
+    ]
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f}"
+
+
+def _rates(rates: Rates | None) -> list[tuple[str, str]]:
+    if rates is None:
+        return [
+            ("   not measured: --engine auto leaves it alone", ""),
+            ("   convtool doctor --warm measures it", DIM),
+        ]
+    return [(f"   {rates_text(rates)}", "")]
+
+
+def rates_text(rates: Rates) -> str:
+    """Say what a GPU was measured to do."""
+    up, down, copied = (_figure(rate / 1e9) for rate in (rates.up, rates.down, rates.copy))
+    flops = _figure(2 * rates.multiply_adds / 1e9)
+    return (
+        f"{up} GB/s there, {down} GB/s back, {copied} GB/s within, {flops} GFLOP/s, "
+        f"{rates.start:.1f} s to begin"
+    )
+
+
+def _figure(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _cache(cache: machine.State, kernels: machine.State) -> list[Line]:
     lines = [entry("compiled", f"{_counted(cache.units, 'unit')}, {_size(cache.bytes)}")]
     lines[0].append((f"   in {cache.folder}", DIM))
+    if kernels.units:
+        lines.append(
+            entry("", f"{_counted(kernels.units, 'kernel')} for GPUs, {_size(kernels.bytes)}")
+        )
     if cache.stale:
         was = "was" if cache.stale == 1 else "were"
         lines.append(
@@ -119,6 +185,7 @@ def facts_json(facts: Facts) -> dict[str, object]:
                 "problem": facts.failure,
                 "loading": facts.loading,
             },
+            "cuda": _cuda_json(facts.gpu, facts.kernels),
         },
         "cache": {**facts.cache._asdict(), "folder": str(facts.cache.folder)},
         "formats": [codec._asdict() for codec in facts.codecs],
@@ -133,6 +200,29 @@ def facts_json(facts: Facts) -> dict[str, object]:
         "terminal": facts.terminal,
         "problems": [trouble._asdict() for trouble in facts.troubles],
     }
+
+
+def _cuda_json(gpu: Gpu, kernels: machine.State) -> dict[str, object]:
+    return {
+        "works": gpu.works,
+        "problem": gpu.missing or gpu.failure,
+        "driver": gpu.driver,
+        "toolkit": gpu.toolkit,
+        "devices": [
+            {**device._asdict(), "rates": rates and rates._asdict()}
+            for device, rates in zip(gpu.devices, gpu.rates, strict=True)
+        ],
+        "kernels": {"units": kernels.units, "bytes": kernels.bytes},
+    }
+
+
+def show_rates(measured: Iterable[tuple[int, Rates]], *, as_json: bool) -> None:
+    """Say of each GPU what it was measured to do, as it is measured."""
+    for number, rates in measured:
+        if as_json:
+            print(json.dumps({"gpu": number, **rates._asdict()}))
+        else:
+            emit([[(f"GPU {number} measured", GOOD), (f": {rates_text(rates)}", "")]])
 
 
 def show_cleared(removed: int, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from convtool.batch import (
     Target,
     Verified,
 )
+from convtool.engine.planner import Choice, Option
 from convtool.geometry import Note, size_text
 from convtool.report.lines import BAD, DIM, GOOD, WARN, Line, emit, entry
 from convtool.report.plans import (
@@ -32,7 +33,7 @@ from convtool.report.plans import (
     reach_lines,
     transposed_json,
 )
-from convtool.terms import Combine, RangeMode
+from convtool.terms import Combine, EngineName, RangeMode
 
 ARROW = " → "
 
@@ -288,9 +289,7 @@ def plan_lines(request: Request, job: Job) -> list[Line]:
         ),
         operator_entry(settled),
         *reach_lines(settled),
-        entry(
-            "engine", f"{job.choice.engine}, {job.choice.method}", (f"   {job.choice.reason}", DIM)
-        ),
+        entry("engine", who_text(job.choice), (f"   {job.choice.reason}", DIM)),
     ]
     if job.header.alpha:
         lines.insert(-1, entry("alpha", str(job.alpha) if job.alpha else "an input channel"))
@@ -309,11 +308,28 @@ def option_lines(job: Job) -> list[Line]:
             "" if number else "estimates",
             f"{'*' if (option.engine, option.method) == chosen else ' '} "
             f"{option.engine}, {option.method}",
-            (f"   {seconds_text(option.seconds)}", GOOD),
+            (f"   {estimate_text(option)}", GOOD),
             (f"   {option.how}" if option.how else "", DIM),
         )
         for number, option in enumerate(job.choice.options)
     ]
+
+
+def who_text(choice: Choice) -> str:
+    """Say who computes, and how; which GPU, where it is not the first."""
+    gpu = f" {choice.device}" if choice.engine is EngineName.CUDA and choice.device else ""
+    return f"{choice.engine}{gpu}, {choice.method}"
+
+
+def estimate_text(option: Option) -> str:
+    """Write what a way is estimated to take, where something was measured to estimate by."""
+    return seconds_text(option.seconds) if isfinite(option.seconds) else "not measured"
+
+
+def option_json(option: Option) -> dict[str, object]:
+    """Return one way to compute, with what it is estimated to take; JSON has no infinity."""
+    seconds = option.seconds if isfinite(option.seconds) else None
+    return {**option._asdict(), "seconds": seconds}
 
 
 def verified_line(verified: Verified) -> Line:
@@ -470,16 +486,10 @@ def _job_json(request: Request, job: Job, *, verbose: bool) -> dict[str, object]
         "method": job.choice.method,
         "reason": job.choice.reason,
     }
+    if job.choice.engine is EngineName.CUDA:
+        record["device"] = job.choice.device
     if verbose:
-        record["estimates"] = [
-            {
-                "engine": option.engine,
-                "method": option.method,
-                "seconds": option.seconds,
-                "how": option.how,
-            }
-            for option in job.choice.options
-        ]
+        record["estimates"] = [option_json(option) for option in job.choice.options]
     return record
 
 

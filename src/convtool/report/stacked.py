@@ -10,6 +10,7 @@ from convtool.geometry import size_text
 from convtool.report.lines import DIM, GOOD, HEAD, MARGIN, Line, entry
 from convtool.report.stacks import layer_json
 from convtool.stack.chain import Settled
+from convtool.terms import EngineName
 
 # Characters of a name that the lines of layers show.
 LONGEST_NAME = 20
@@ -96,7 +97,9 @@ def _shortened(text: str, width: int) -> str:
 
 
 def _way(choice: Choice | None) -> str:
-    return f"{choice.engine}, {choice.method}" if choice else ""
+    from convtool.report.events import who_text
+
+    return who_text(choice) if choice else ""
 
 
 def _dropped(layer: Settled) -> str:
@@ -109,7 +112,7 @@ def _dropped(layer: Settled) -> str:
 
 def option_lines(job: Job) -> list[Line]:
     """Say what every way to compute each layer would cost, by estimate; the one taken first."""
-    from convtool.report.events import seconds_text
+    from convtool.report.events import estimate_text
 
     lines: list[Line] = []
     room = shutil.get_terminal_size().columns - MARGIN - NUMBER
@@ -118,7 +121,7 @@ def option_lines(job: Job) -> list[Line]:
             continue
         taken = (choice.engine, choice.method)
         every = sorted(choice.options, key=lambda option: (option.engine, option.method) != taken)
-        texts = [f"{o.engine}, {o.method} {seconds_text(o.seconds)}" for o in every]
+        texts = [f"{o.engine}, {o.method} {estimate_text(o)}" for o in every]
         first, *rest = _packed(texts, room)
         others = first.removeprefix(texts[0])
         heading = "" if lines else "estimates"
@@ -159,6 +162,10 @@ def _choice_json(choice: Choice | None, *, verbose: bool) -> dict[str, object]:
         "engine": choice and choice.engine,
         "method": choice and choice.method,
     }
+    if choice and choice.engine is EngineName.CUDA:
+        record["device"] = choice.device
     if verbose:
-        record["estimates"] = [option._asdict() for option in choice.options] if choice else []
+        from convtool.report.events import option_json
+
+        record["estimates"] = [option_json(o) for o in choice.options] if choice else []
     return record

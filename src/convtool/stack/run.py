@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from convtool import engine
-from convtool.engine import Choice, Finish
+from convtool.engine import Choice, Finish, check_device
 from convtool.errors import ArrayError, ConvtoolError, GeometryError, UsageError, did_you_mean
 from convtool.geometry import Shape, choice, size_text
 from convtool.responses import activate
@@ -54,6 +54,7 @@ def run(
     weights: Mapping[int, Weights] | None = None,
     engine: str = "auto",
     threads: int | None = None,
+    device: int = 0,
     upto: int | None = None,
 ) -> Iterator[Computed]:
     """Run a stack on images.
@@ -66,9 +67,11 @@ def run(
     weights : mapping of int to Weights, optional
         Of `weights.load`, where a stack runs several times; by default they are loaded.
     engine : str
-        ``auto``, ``numpy`` or ``cpu``.
+        ``auto``, ``numpy``, ``cpu`` or ``cuda``.
     threads : int, optional
-        At most so many; None for all cores.
+        At most so many in the cpu engine; None for all cores.
+    device : int
+        The number of the GPU, where the cuda engine computes.
     upto : int, optional
         The number of the last layer to run, from 1; None for all.
 
@@ -87,11 +90,12 @@ def run(
     if upto is not None and not 1 <= upto <= len(stack.layers):
         raise UsageError(f"the stack has {_numbers(stack)}, but {upto} is asked for")
     who = choice(EngineName, engine, "engine")
+    check_device(device)
     found = load(stack, upto) if weights is None else weights
     settled = settle(stack, _shape(x), found, upto)
     for layer in settled:
         _check(layer, found.get(layer.number, Weights()))
-    return _layers(settled, preprocessed(x, stack), found, who, threads)
+    return _layers(settled, preprocessed(x, stack), found, who, threads, device)
 
 
 def number_of(stack: Stack, text: str) -> int:
@@ -218,6 +222,7 @@ def _layers(
     weights: Mapping[int, Weights],
     who: EngineName,
     threads: int | None,
+    device: int,
 ) -> Iterator[Computed]:
     macs = sum(layer.macs for layer in settled)
     labels: tuple[str, ...] = ()
@@ -225,7 +230,7 @@ def _layers(
         mine = weights.get(layer.number, Weights())
         labels = _labels(layer, labels, mine.kernel.filter_names if mine.kernel else ())
         if mine.kernel is not None:
-            x, chosen = _convolved(layer, x, mine, who, threads, macs)
+            x, chosen = _convolved(layer, x, mine, who, threads, device, macs)
             yield Computed(layer, x, chosen, labels)
         else:
             x = _moved(layer, x) if mine.matrix is None else _dense(settled, index, x, mine)
@@ -266,6 +271,7 @@ def _convolved(
     weights: Weights,
     who: EngineName,
     threads: int | None,
+    device: int,
     macs: int,
 ) -> tuple[Floats, Choice]:
     """Run a conv, transpose or depthwise layer; `macs` are the whole stack's."""
@@ -273,9 +279,11 @@ def _convolved(
     assert plan is not None, "chain gives every layer with a kernel one"
     assert kernel is not None
     taps = kernel.weights
-    chosen = engine.choose(plan, who, weights=taps, threads=threads, macs=macs, dtype=x.dtype)
+    chosen = engine.choose(
+        plan, who, weights=taps, threads=threads, macs=macs, dtype=x.dtype, device=device
+    )
     bias = None if weights.bias is None else engine.filter_bias(weights.bias, plan)
-    if chosen.engine is EngineName.CPU:
+    if chosen.compiled:
         finish = Finish(bias=bias, activation=activation)
         return engine.finished(x, taps, plan, chosen, finish, threads=threads)[0], chosen
     y = engine.convolve(x, taps, plan, chosen, threads=threads)

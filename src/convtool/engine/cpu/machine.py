@@ -18,9 +18,9 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from convtool.engine import cache as kept
+from convtool.engine.cache import State, clear, folder
 from convtool.engine.cores import cores
-from convtool.engine.cpu import cache as kept
-from convtool.engine.cpu.cache import State, clear, folder
 from convtool.engine.cpu.flat import Image
 from convtool.engine.cpu.processor import processor, registers
 from convtool.errors import EngineError
