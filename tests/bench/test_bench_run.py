@@ -184,7 +184,7 @@ def test_differences():
 def test_a_method_that_cannot_is_left_out():
     full = Case("full-rank", "31x31", (1, 40, 40, 1), "uint8", Taps("random", (31, 31)))
     settings = Settings(repeat=1, turn=0, method=MethodName.SEPARABLE)
-    [left_out, done] = run.run([full, cases.rank_one(full)], settings)
+    [left_out, done] = run.run([full, cases.rank_one(full)], settings, run.measure)
     assert isinstance(left_out, LeftOut)
     assert "separable" in left_out.error.message
     assert done.choice.method is MethodName.SEPARABLE

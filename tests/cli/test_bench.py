@@ -52,9 +52,10 @@ def test_the_keys_that_stay(tmp_path):
     assert names == ["3x3 grey uint8", "5x5 grey uint8", "3x3 grey float32", "5x5 grey float32"]
     case = found["cases"][0]
     assert list(case) == [
-        *("group", "name", "shape", "output_shape", "dtype", "kernel", "stride", "dilation"),
+        *("group", "name", "op", "shape", "output_shape", "dtype", "kernel", "stride", "dilation"),
         *("groups", "padding", "border", "macs", "bytes", "ours", "floor_seconds"),
         *("share_of_floor", "gflops", "ns_per_output", "peers", "fastest_peer", "ratio"),
+        "failed",
     ]
     assert list(case["ours"]) == ["engine", "method", "seconds", "best", "calls"]
     assert (case["shape"], case["kernel"]) == ([1, 24, 20, 1], "random 3x3")
@@ -74,7 +75,7 @@ def test_the_table_with_peers_is_plain(monkeypatch):
         yield peers.Way("Wrong one", lambda: y // 2, lambda y: y)
 
     peer = peers.Peer("fake", "Fake", "fake", lambda: "1.2", ways)
-    monkeypatch.setattr(peers, "chosen", lambda text: [peer])
+    monkeypatch.setattr(peers, "chosen", lambda text, known: [peer])
     ran = benched("bench", "--quick", "--size", "24", "--group", "gaussian", "--dtype", "uint8")
     assert ran.err == ""
     assert "\x1b" not in ran.out
@@ -140,6 +141,11 @@ def test_an_interrupt_leaves_what_there_is(tmp_path, monkeypatch):
         (["--method", "quick"], "--method must be one of", ""),
         (["--threads", "0"], "threads must be a whole number of at least 1", ""),
         (["--size", "0x5"], "--size must be at least 1", ""),
+        (["--engine", "numpy"], "--engine must be one of cpu, cuda, not 'numpy'", "references"),
+        (["--device", "1"], "--device 1 chooses a GPU, but the engine cpu uses", "--engine cuda"),
+        (["--engine", "cuda", "--threads", "2"], "--threads 2 is for the engine cpu", "--engine"),
+        (["--engine", "cuda", "--picture", "a.png"], "--picture a.png is for the engine cpu", ""),
+        (["--engine", "cuda", "--peers", "pillow"], "there is no peer 'pillow'", ""),
         (["--json", "."], ". is a folder", "bench"),
         (["--picture", "."], ". is a folder", "bench"),
     ],
@@ -150,6 +156,134 @@ def test_what_cannot_be(arguments, message, hint):
     assert ran.err.startswith("error: ")
     assert message in ran.err
     assert hint in ran.err
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that is none: its work is the cpu engine's, and takes half a second."""
+    from convtool.bench import gpu, gpu_peers
+    from convtool.engine import Choice
+    from convtool.engine.cuda.device import Device
+    from convtool.engine.cuda.rates import Rates
+    from convtool.terms import EngineName, MethodName
+
+    class Resident:
+        def __init__(self, call):
+            self.launch = self.result = call
+
+        def seconds(self, repeats):
+            return [0.5] * repeats
+
+    class Ours(gpu._Ours):
+        def __init__(self, task, method, number):
+            self.task, self.choice = task, Choice(EngineName.CUDA, MethodName.DIRECT, "as asked")
+            self.resident = Resident(self.whole)
+
+        def whole(self):
+            if self.task.case.shape[3] == 3:
+                raise RuntimeError("CUDA_ERROR_LAUNCH_FAILED")
+            return run.our_way(self.task, MethodName.AUTO)[1]()
+
+    monkeypatch.setattr(gpu, "_Ours", Ours)
+    monkeypatch.setattr(gpu.door, "require", lambda number: None)
+    monkeypatch.setattr(gpu.door, "simulated", lambda: False)
+    monkeypatch.setattr(gpu.Gpu, "_busy", lambda self: None)
+    monkeypatch.setattr(gpu.door, "devices", lambda: [Device(0, "A GPU", (9, 0), 132, 8e10, 7e10)])
+    monkeypatch.setattr(gpu.door, "driver_version", lambda: "13.0")
+    monkeypatch.setattr(gpu.door, "toolkit", lambda: "numba-cuda 0.30.4")
+    rates = Rates("A GPU", 2e10, 1e10, 3e12, 3e13, 0.5)
+    monkeypatch.setattr(gpu.rates, "measure", lambda number: rates)
+
+    def ways(task):
+        y = run.our_way(task, MethodName.AUTO)[1]().copy()
+        yield peers.Way("CuPy correlate", lambda: y, lambda y: y, clock=lambda call: 1.5)
+
+    there = peers.Peer("cupy", "CuPy", "cupy-cuda13x", lambda: "14.0", ways)
+    missing = peers.Peer("torch", "PyTorch", "torch", lambda: 1 / 0, ways)
+    monkeypatch.setattr(gpu_peers, "PEERS", (there, missing))
+
+
+GPU = ("bench", "--engine", "cuda", "--quick", "--size", "24x20", "--group", "small")
+
+
+def test_the_table_of_a_gpu(gpu):
+    ran = benched(*GPU, "--channels", "1", "--dtype", "uint8")
+    lines = ran.out.splitlines()
+    assert lines[1] == "gpu         0: A GPU, compute capability 9.0, 80.0 GB, driver for CUDA 13.0"
+    assert lines[2].endswith(", numba-cuda 0.30.4; the cuda engine")
+    assert lines[3:6] == [
+        "peers       CuPy 14.0",
+        "not there   PyTorch: pip install 'torch'",
+        "floors      copying 3000 GB/s, read + written; multiply-add 60000 GFLOP/s, float32; "
+        "to the device 20.0, back 10.0 GB/s",
+    ]
+    [row] = [line.split() for line in lines if line.startswith("  3x3 grey")]
+    whole = row.pop(6)
+    assert float(whole) > 0
+    assert row == [
+        *("3x3", "grey", "uint8", "direct", "500", "500"),
+        *("3.20e-07", "0.0%", "3.00x", "1500", "CuPy", "correlate"),
+    ]
+    assert "ahead in    2 of 2 cases that a peer did as well" in ran.out
+
+
+def test_the_json_of_a_gpu(gpu, tmp_path):
+    path = tmp_path / "gpu.json"
+    benched(*GPU, "--channels", "1", "--dtype", "uint8", "--device", "0", "--json", path)
+    found = json.loads(path.read_text())
+    assert found["command"] == (
+        "convtool bench --group small --size 24x20 --channels 1 --dtype uint8 --engine cuda "
+        f"--device 0 --quick --json {path}"
+    )
+    assert found["device"] == {
+        "number": 0,
+        "name": "A GPU",
+        "compute": "9.0",
+        "multiprocessors": 132,
+        "memory": 8e10,
+        "driver": "13.0",
+        "toolkit": "numba-cuda 0.30.4",
+    }
+    assert found["floors"] == pytest.approx(
+        {
+            "copy_gb_per_s": 3000,
+            "multiply_add_gflops": 60000,
+            "up_gb_per_s": 20,
+            "down_gb_per_s": 10,
+            "start_seconds": 0.5,
+        }
+    )
+    case = found["cases"][0]
+    assert case["ours"] == {
+        "engine": "cuda",
+        "method": "direct",
+        "seconds": 0.5,
+        "best": 0.5,
+        "calls": 1,
+    }
+    assert list(case["whole"]) == ["seconds", "best", "calls"]
+    assert case["peers"]["CuPy correlate"]["ratio"] == 3
+
+
+def test_a_case_that_fails_on_a_gpu_makes_the_status_1(gpu):
+    ran = benched(*GPU, "--dtype", "uint8", code=1)
+    lines = ran.out.splitlines()
+    for k in (3, 5):
+        assert f"failed      {k}x{k} RGB uint8: RuntimeError: CUDA_ERROR_LAUNCH_FAILED" in lines
+    assert "left out" not in ran.out
+    assert "ahead in    2 of 2 cases" in ran.out
+
+
+def test_the_cuda_engine_without_a_gpu(monkeypatch, tmp_path):
+    from convtool.engine.cuda import device
+
+    problem = device.Problem("the engine cuda needs a GPU of NVIDIA and its driver", "see doctor")
+    monkeypatch.setattr(device, "problem", lambda number=0: problem)
+    path = tmp_path / "b.json"
+    ran = convtool(*GPU, "--peers", "none", "--json", path)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == f"error: {problem.what}\n\nhint: see doctor\n"
+    assert not path.exists()
 
 
 def test_the_help_names_every_group_and_peer_and_shows_examples():

@@ -24,6 +24,13 @@ GROUPS = (
     "transposed",
 )
 
+# Enough work for a GPU, and too much for the others to be run with them; it has to be named.
+GPU = "gpu"
+EVERY = (*GROUPS, GPU)
+
+# The images of that group, unless another size is asked for.
+LARGE_IMAGE = (8192, 8192)
+
 DTYPES = ("uint8", "float32")
 
 SMALL = (3, 5)
@@ -235,7 +242,9 @@ def _known(name: str, names: Sequence[str], option: str) -> str:
     return name
 
 
-def standard(groups: Iterable[str], kinds: Sequence[Image]) -> list[Case]:
+def standard(
+    groups: Iterable[str], kinds: Sequence[Image], large: tuple[int, int] = LARGE_IMAGE
+) -> list[Case]:
     """List the standard cases of some groups.
 
     Parameters
@@ -244,17 +253,23 @@ def standard(groups: Iterable[str], kinds: Sequence[Image]) -> list[Case]:
     kinds : sequence of Image
         What is filtered. The layers of networks have sizes of their own, and are float32: they
         are left out where that is not among the types.
+    large : (int, int)
+        Height and width of the images of the group `gpu`, which are RGB.
 
     Raises
     ------
     UsageError
         Where there is no such group.
     """
-    wanted = {_known(group, GROUPS, "--group") for group in groups}
+    wanted = {_known(group, EVERY, "--group") for group in groups}
+    types = dict.fromkeys(kind.dtype for kind in kinds)
     found: list[Case] = []
-    for group in GROUPS:
+    for group in EVERY:
         if group in wanted and group in _LAYERS:
-            found += _LAYERS[group]() if any(kind.dtype == "float32" for kind in kinds) else []
+            found += _LAYERS[group]() if "float32" in types else []
+        elif group in wanted and group == GPU:
+            found += _filters(group, [Image(large, 3, name) for name in types])
+            found += _large_layers(large) if "float32" in types else []
         elif group in wanted:
             found += _filters(group, kinds)
     return found
@@ -270,8 +285,8 @@ def _filters(group: str, kinds: Iterable[Image]) -> Iterator[Case]:
 def _kernels(group: str) -> Iterator[tuple[str, Taps, int, int]]:
     """Yield the name, the kernel, the stride and the dilation of each."""
     match group:
-        case "small" | "full-rank":
-            for k in SMALL if group == "small" else LARGE:
+        case "small" | "full-rank" | "gpu":
+            for k in LARGE if group == "full-rank" else SMALL:
                 yield f"{k}x{k}", Taps("random", (k, k)), 1, 1
         case "gaussian" | "box":
             for k in OUTER:
@@ -295,18 +310,7 @@ def _layers() -> Iterator[Case]:
         ((1, 512, 512, 3), (5, 5, 3, 16), 2, 1),
         ((1, 112, 112, 144), (3, 3, 1, 144), 1, 144),
     ):
-        size = size_text(shape[:3] if shape[0] > 1 else shape[1:3])
-        stride_text = f" stride {stride}" if stride > 1 else ""
-        yield Case(
-            "network",
-            f"{size_text(kernel)}{stride_text}, {size}",
-            shape,
-            "float32",
-            Taps("random", kernel),
-            stride,
-            groups=groups,
-            border="zero",
-        )
+        yield _layer("network", shape, kernel, stride, groups)
 
 
 def _transposed() -> Iterator[Case]:
@@ -318,17 +322,39 @@ def _transposed() -> Iterator[Case]:
         ((1, 2048, 2048, 3), (3, 3)),
         ((1, 2048, 2048, 3), (4, 4)),
     ):
-        size = size_text(shape[:3] if shape[0] > 1 else shape[1:3])
-        yield Case(
-            "transposed",
-            f"{size_text(kernel)} stride 2, {size}",
-            shape,
-            "float32",
-            Taps("random", kernel),
-            2,
-            border="zero",
-            op=Op.CONV2D_TRANSPOSE,
-        )
+        yield _layer("transposed", shape, kernel, 2, op=Op.CONV2D_TRANSPOSE)
+
+
+def _large_layers(size: tuple[int, int]) -> Iterator[Case]:
+    """Yield layers of the group `gpu`; what it enlarges comes out as large as its images."""
+    h, w = (max(length // 2, 1) for length in size)
+    yield _layer(GPU, (8, 56, 56, 64), (3, 3, 64, 64))
+    yield _layer(GPU, (8, 28, 28, 128), (3, 3, 128, 256))
+    yield _layer(GPU, (8, 64, 64, 64), (4, 4, 32, 64), 2, op=Op.CONV2D_TRANSPOSE)
+    yield _layer(GPU, (1, h, w, 3), (4, 4), 2, op=Op.CONV2D_TRANSPOSE)
+
+
+def _layer(
+    group: str,
+    shape: Shape,
+    kernel: tuple[int, ...],
+    stride: int = 1,
+    groups: int = 1,
+    op: Op = Op.CONV2D,
+) -> Case:
+    size = size_text(shape[:3] if shape[0] > 1 else shape[1:3])
+    stride_text = f" stride {stride}" if stride > 1 else ""
+    return Case(
+        group,
+        f"{size_text(kernel)}{stride_text}, {size}",
+        shape,
+        "float32",
+        Taps("random", kernel),
+        stride,
+        groups=groups,
+        border="zero",
+        op=op,
+    )
 
 
 _LAYERS = {"network": _layers, "transposed": _transposed}

@@ -134,6 +134,27 @@ def bytes_moved(settled: ConvPlan, itemsize: int) -> int:
     return itemsize * (n * rows * w * c + prod(settled.output_shape))
 
 
+def device_floor_seconds(
+    settled: ConvPlan, itemsize: int, copy: float, multiply_adds: float
+) -> float:
+    """Return the floor of a case on a GPU, of which these were measured.
+
+    Parameters
+    ----------
+    settled : ConvPlan
+    itemsize : int
+        Bytes of a pixel's channel, in the images and in the results.
+    copy : float
+        Bytes a second, read and written together.
+    multiply_adds : float
+        A second.
+    """
+    size = bytes_moved(settled, itemsize)
+    if settled.per_channel:
+        return size / copy
+    return max((size + 4 * settled.parameters) / copy, settled.macs / multiply_adds)
+
+
 def floor_seconds(settled: ConvPlan, itemsize: int, threads: int) -> float:
     """Return the floor of a case; see the top of this module.
 

@@ -27,7 +27,7 @@ from convtool.terms import Op
 FFT_FROM = 11
 
 # Where a layer of a network is a way to filter images, or is the case itself.
-TORCH_GROUPS = ("small", "stride", "dilation", "network", "transposed")
+TORCH_GROUPS = ("small", "stride", "dilation", "network", "transposed", "gpu")
 
 # Multiply-adds in a second, measured on two cores at 2.5 GHz: by which ways that would take longer
 # than there is patience for are left out.
@@ -51,6 +51,8 @@ class Task:
     threads : int
     patience : float
         How long one call may take by estimate, in seconds.
+    device : int
+        Of peers that compute on a GPU, its number.
     """
 
     case: Case
@@ -59,6 +61,7 @@ class Task:
     settled: ConvPlan
     threads: int
     patience: float
+    device: int = 0
 
     @property
     def image(self) -> NDArray[Any]:
@@ -121,6 +124,10 @@ class Task:
         return image.reshape(self.settled.output_shape)
 
 
+# Makes a call, and returns how long it took in seconds.
+Clock = Callable[[Callable[[], object]], float]
+
+
 @dataclass(frozen=True)
 class Way:
     """One way in which a peer computes a case.
@@ -137,6 +144,8 @@ class Way:
         Whether it knows the case's border. If not, results are compared inside.
     approximate : bool
         Whether it is meant to be near the kernel only.
+    clock : callable, optional
+        Times a call that returns before its work is done; None for those that do not.
     """
 
     name: str
@@ -144,6 +153,7 @@ class Way:
     array: Callable[[Any], NDArray[Any]]
     rim: bool = True
     approximate: bool = False
+    clock: Clock | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,8 @@ class Peer:
         The ways in which it can do a task: none for most.
     transposes : bool
         Whether it has a transposed convolution.
+    origin : str
+        How it comes to be there, where pip has none that will do.
     """
 
     name: str
@@ -170,6 +182,12 @@ class Peer:
     version: Callable[[], str]
     ways: Callable[[Task], Iterator[Way]]
     transposes: bool = False
+    origin: str = ""
+
+    @property
+    def hint(self) -> str:
+        """How to get it."""
+        return self.origin or f"pip install '{self.package}'"
 
 
 def _opencv(task: Task) -> Iterator[Way]:
@@ -346,18 +364,29 @@ def _pillow(task: Task) -> Iterator[Way]:
 
 
 def _torch(task: Task) -> Iterator[Way]:
+    torch = import_module("torch")
+    torch.set_num_threads(task.threads)
+    yield from torch_ways(torch, task, "cpu")
+
+
+def torch_ways(torch: Any, task: Task, device: Any) -> Iterator[Way]:
     """conv2d in both layouts: layers, and small filters of images as depthwise layers.
 
     Its padding is of zeros, as much on one side as on the other. Where the case asks for another
     it is given images that are padded already, which costs it nothing.
+
+    Parameters
+    ----------
+    torch : module
+    task : Task
+    device : str or torch.device
+        Where it computes, and where its input lies.
     """
     case, settled = task.case, task.settled
     if task.images.dtype != np.float32 or case.group not in TORCH_GROUPS:
         return
-    torch = import_module("torch")
-    torch.set_num_threads(task.threads)
     if case.op is Op.CONV2D_TRANSPOSE:
-        yield from _torch_transposed(torch, task)
+        yield from _torch_transposed(torch, task, device)
         return
     channels = task.images.shape[3]
     weights, groups = task.weights, case.groups
@@ -378,17 +407,22 @@ def _torch(task: Task) -> Iterator[Way]:
         torch,
         images,
         weights,
+        device,
         lambda x, w: torch.nn.functional.conv2d(x, w, **options),
     )
 
 
 def _in_both_layouts(
-    torch: Any, images: NDArray[Any], weights: NDArray[Any], compute: Callable[[Any, Any], Any]
+    torch: Any,
+    images: NDArray[Any],
+    weights: NDArray[Any],
+    device: Any,
+    compute: Callable[[Any, Any], Any],
 ) -> Iterator[Way]:
     """Yield a call for each order of axes in memory."""
     # Views in the order that it calls NCHW; in memory they are NHWC, its channels_last.
-    x = torch.from_numpy(images).permute(0, 3, 1, 2)
-    w = torch.from_numpy(np.ascontiguousarray(weights)).permute(3, 2, 0, 1)
+    x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+    w = torch.from_numpy(np.ascontiguousarray(weights)).to(device).permute(3, 2, 0, 1)
     for name, layout in (
         ("NCHW", torch.contiguous_format),
         ("channels_last", torch.channels_last),
@@ -399,10 +433,10 @@ def _in_both_layouts(
             with torch.inference_mode():
                 return compute(*inputs)
 
-        yield Way(f"PyTorch {name}", call, lambda y: y.permute(0, 2, 3, 1).numpy())
+        yield Way(f"PyTorch {name}", call, lambda y: y.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def _torch_transposed(torch: Any, task: Task) -> Iterator[Way]:
+def _torch_transposed(torch: Any, task: Task, device: Any) -> Iterator[Way]:
     """conv_transpose2d in both layouts, which writes the very size that is wanted.
 
     Its padding takes as much away on one side as on the other: where the case wants less at the
@@ -428,7 +462,7 @@ def _torch_transposed(torch: Any, task: Task) -> Iterator[Way]:
         y = torch.nn.functional.conv_transpose2d(x, w, **options)
         return y[:, :, : settled.rows.i, : settled.cols.i]
 
-    yield from _in_both_layouts(torch, task.images, weights, compute)
+    yield from _in_both_layouts(torch, task.images, weights, device, compute)
 
 
 def _attribute(module: str) -> Callable[[], str]:
@@ -456,6 +490,11 @@ def version(peer: Peer) -> str | None:
         return peer.version()
     except Exception:  # a library that lacks a library fails in its own way
         return None
+
+
+def absent(peers: tuple[Peer, ...] = PEERS) -> dict[str, str]:
+    """Return the titles of those that are not there, and how they come to be."""
+    return {peer.title: peer.hint for peer in peers if not version(peer)}
 
 
 def chosen(text: str, peers: tuple[Peer, ...] = PEERS) -> list[Peer]:
@@ -486,6 +525,6 @@ def chosen(text: str, peers: tuple[Peer, ...] = PEERS) -> list[Peer]:
         if not version(known[word]):
             raise UsageError(
                 f"{known[word].title} is not installed, or does not load",
-                f"pip install '{known[word].package}', or use --peers all",
+                f"{known[word].hint}, or use --peers all",
             )
     return [peer for peer in peers if peer.name in words]

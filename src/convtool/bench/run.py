@@ -23,14 +23,21 @@ from convtool.bench.floors import (
     multiply_peak,
     thread_count,
 )
-from convtool.bench.peers import Peer, Task, Way
-from convtool.engine import Choice, Finish, choose, convolve, finished
+from convtool.bench.peers import Clock, Peer, Task, Way
+from convtool.engine import Choice, Finish, choose, finished
 from convtool.errors import ConvtoolError
 from convtool.geometry import ConvPlan
 from convtool.terms import EngineName, MethodName, Op, RangeMode
 
 # Some libraries' threads spin for a while when they have done their work, in wait for more.
 SETTLE = 0.004
+
+# No clock is finer, in seconds: what it calls nothing took so long at most.
+LEAST = 1e-9
+
+# A turn ends after so many times its length too, where clocks count less than what passes: a GPU's
+# work alone, of calls that take Python much longer.
+IDLE = 20
 
 # Who takes so many times as long as the quickest will not be the quickest.
 FAR_BEHIND = 4
@@ -63,6 +70,8 @@ class Settings:
     method : MethodName
         Of ours.
     peers : tuple of Peer
+    device : int, optional
+        The number of the GPU that computes; None for the cpu engine.
     """
 
     repeat: int = 5
@@ -72,6 +81,7 @@ class Settings:
     threads: int | None = None
     method: MethodName = MethodName.AUTO
     peers: tuple[Peer, ...] = ()
+    device: int | None = None
 
     @property
     def count(self) -> int:
@@ -135,6 +145,9 @@ class Result:
         From names of ways to what came of them.
     failed : dict
         From names of ways to what they raised.
+    whole : Timing, optional
+        Of ours on a GPU, images and results being in the machine's memory; `ours` is then what
+        the device worked, and so is what peers took.
     """
 
     case: Case
@@ -144,6 +157,7 @@ class Result:
     floor: float
     peers: Mapping[str, PeerTiming] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    whole: Timing | None = None
 
     @property
     def share_of_floor(self) -> float:
@@ -221,17 +235,29 @@ def copy_seconds(kind: Image, settings: Settings) -> float:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A case that the method asked for cannot do."""
+    """A case that the method asked for cannot do, or that failed on the device."""
 
     case: Case
     error: ConvtoolError
 
 
-def run(cases: Iterable[Case], settings: Settings) -> Iterator[Result | LeftOut]:
-    """Measure case after case, and yield each when it is done."""
+def run(
+    cases: Iterable[Case],
+    settings: Settings,
+    measure_one: Callable[[Case, Settings], Result],
+) -> Iterator[Result | LeftOut]:
+    """Measure case after case, and yield each when it is done.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+    settings : Settings
+    measure_one : callable
+        `measure` for the cpu engine, or that of a `gpu.Gpu`.
+    """
     for case in cases:
         try:
-            yield measure(case, settings)
+            yield measure_one(case, settings)
         except ConvtoolError as error:
             yield LeftOut(case, error)
 
@@ -246,30 +272,70 @@ def measure(case: Case, settings: Settings) -> Result:
     """
     task = prepare(case, settings)
     choice, ours = our_way(task, settings.method)
-    expected = ours()
-    ways, failed, found = [], dict[str, str](), dict[str, tuple[float, bool]]()
+    times, peers, failed = side_by_side(task, ours, ours(), settings)
+    floor = floor_seconds(task.settled, task.images.itemsize, task.threads)
+    return Result(case, task.settled, choice, times, floor, peers, failed)
+
+
+def side_by_side(
+    task: Task,
+    ours: Callable[[], object],
+    expected: NDArray[Any],
+    settings: Settings,
+    clock: Clock | None = None,
+    ahead: Callable[[], None] | None = None,
+) -> tuple[Timing, dict[str, PeerTiming], dict[str, str]]:
+    """Compare and time the peers beside ours.
+
+    Parameters
+    ----------
+    task : Task
+    ours : callable
+        Was called before.
+    expected : ndarray (N, OH, OW, OC)
+        What came of it.
+    settings : Settings
+    clock : callable, optional
+        What times ours, where it returns before its work is done.
+    ahead : callable, optional
+        Called before each timing.
+
+    Returns
+    -------
+    Timing
+        Of ours.
+    peers, failed : dict
+        See `Result`.
+    """
+    ways, failed, found = list[Way](), dict[str, str](), dict[str, tuple[float, bool]]()
     for way in ways_of(task, settings.peers, failed):
         difference, agrees = attempt(task, way, expected, failed)
         if way.name not in failed:
             ways.append(way)
             found[way.name] = difference, agrees
     # Ours goes under an empty name, which no way has.
-    times = take_turns({"": ours} | {way.name: way.call for way in ways}, [""], settings)
-    return Result(
-        case,
-        task.settled,
-        choice,
-        times[""],
-        floor_seconds(task.settled, task.images.itemsize, task.threads),
-        {way.name: PeerTiming(times[way.name], *found[way.name], way.approximate) for way in ways},
-        failed,
-    )
+    calls = {"": ours} | {way.name: way.call for way in ways}
+    clocks = {"": clock or wall} | {way.name: way.clock or wall for way in ways}
+    if ahead is not None:
+        clocks = {name: _after(ahead, each) for name, each in clocks.items()}
+    times = take_turns(calls, [""], settings, clocks)
+    peers = {
+        way.name: PeerTiming(times[way.name], *found[way.name], way.approximate) for way in ways
+    }
+    return times[""], peers, failed
 
 
 def prepare(case: Case, settings: Settings) -> Task:
     """Make the arrays of a case."""
-    x = images(case.shape, case.dtype)
-    return Task(case, x, case.kernel.weights(), case.plan(), settings.count, settings.patience)
+    return Task(
+        case,
+        images(case.shape, case.dtype),
+        case.kernel.weights(),
+        case.plan(),
+        settings.count,
+        settings.patience,
+        settings.device or 0,
+    )
 
 
 def our_way(task: Task, method: MethodName) -> tuple[Choice, Callable[[], NDArray[Any]]]:
@@ -284,11 +350,16 @@ def our_way(task: Task, method: MethodName) -> tuple[Choice, Callable[[], NDArra
     w = task.weights[None] if settled.per_channel else task.weights
     choice = choose(settled, EngineName.CPU, method, weights=w, threads=threads, dtype=x.dtype)
     out = np.zeros(settled.output_shape, x.dtype)
-    if x.dtype == np.float32:
-        return choice, lambda: convolve(x, w, settled, choice, threads=threads, out=out)
-    full = float(np.iinfo(x.dtype).max)
-    finish = Finish(range=RangeMode.CLIP, full_in=full, full_out=full, dtype=x.dtype.name)
+    finish = finish_for(x.dtype)
     return choice, lambda: finished(x, w, settled, choice, finish, threads=threads, out=out)[0]
+
+
+def finish_for(dtype: np.dtype[Any]) -> Finish:
+    """Return what makes results of the images' type: float32 as it is, others rounded."""
+    if dtype == np.float32:
+        return Finish()
+    full = float(np.iinfo(dtype).max)
+    return Finish(range=RangeMode.CLIP, full_in=full, full_out=full, dtype=dtype.name)
 
 
 def ways_of(task: Task, peers: Iterable[Peer], failed: dict[str, str]) -> Iterator[Way]:
@@ -348,7 +419,10 @@ def difference(result: NDArray[Any], expected: NDArray[Any], rim: tuple[int, int
 
 
 def take_turns(
-    calls: Mapping[str, Callable[[], object]], ours: Collection[str], settings: Settings
+    calls: Mapping[str, Callable[[], object]],
+    ours: Collection[str],
+    settings: Settings,
+    clocks: Mapping[str, Clock] | None = None,
 ) -> dict[str, Timing]:
     """Time calls side by side, which were all made once before.
 
@@ -360,7 +434,10 @@ def take_turns(
         Those that take part in every round. Of the others, those that were far behind in the first
         round are not asked again, which leaves the time to those that matter.
     settings : Settings
+    clocks : dict, optional
+        By name, what times calls that return before their work is done.
     """
+    clocks = clocks or {}
     names, times = list(calls), {name: list[float]() for name in calls}
     begun = perf_counter()
     for number in range(settings.repeat):
@@ -372,15 +449,28 @@ def take_turns(
         first = number % max(len(names), 1)
         for name in names[first:] + names[:first]:
             sleep(SETTLE)
-            times[name] += _turn(calls[name], settings.turn)
+            times[name] += _turn(calls[name], settings.turn, clocks.get(name, wall))
     return {name: Timing(median(taken), min(taken), len(taken)) for name, taken in times.items()}
 
 
-def _turn(call: Callable[[], object], seconds: float) -> list[float]:
-    taken, total = list[float](), 0.0
-    while not taken or total < seconds:
-        started = perf_counter()
-        call()
-        taken.append(perf_counter() - started)
+def _turn(call: Callable[[], object], seconds: float, clock: Clock) -> list[float]:
+    taken, total, begun = list[float](), 0.0, perf_counter()
+    while not taken or (total < seconds and perf_counter() - begun < IDLE * seconds):
+        taken.append(max(clock(call), LEAST))
         total += taken[-1]
     return taken
+
+
+def _after(ahead: Callable[[], None], clock: Clock) -> Clock:
+    def timed(call: Callable[[], object]) -> float:
+        ahead()
+        return clock(call)
+
+    return timed
+
+
+def wall(call: Callable[[], object]) -> float:
+    """Time a call that returns when its work is done."""
+    started = perf_counter()
+    call()
+    return perf_counter() - started

@@ -10,16 +10,23 @@ from convtool.errors import UsageError
 
 CASES, MEASURING, OUTPUT = "Cases", "Measuring", "Output"
 
+# What can be measured, and on images of which size.
+ENGINES = ("cpu", "cuda")
+IMAGE = (4096, 4096)
+
 ABOUT = """Measure speed on this machine, beside other libraries.
 
 Standard cases are timed side by side, round after round, with every library that
 is installed and can do them: OpenCV, libvips (pyvips), SciPy, Pillow, PyTorch.
-None of them is needed. Ours is always the cpu engine; images are in memory.
+None of them is needed. Ours is the cpu engine; images are in memory.
+
+With --engine cuda it is an NVIDIA GPU, images lie in its memory, what is timed is
+its own work, and the others are CuPy, PyTorch and OpenCV on that GPU.
 
 Results are compared first. A library whose results differ from ours by more than
 rounding is named at the end and not counted. Every case has a floor, which no
 method can be below: a copy of as many bytes, and for the layers of networks the
-processor's peak.
+peak of the processor, or of the GPU.
 """
 
 NOTES = f"""\
@@ -27,6 +34,7 @@ Columns:
   floor      how near it comes to the floor; 100% is as fast as can be
   ratio      the time of the fastest other library over ours: above 1 ours is
              ahead
+  whole      --engine cuda: ours with the transfers to the GPU and back
 
 Fine print:
   time       About ten minutes for all cases, half a minute with --quick. Ctrl-C
@@ -40,9 +48,11 @@ Examples:
   convtool bench --size 2048x2048 --peers opencv,torch --json speed.json
   convtool bench --group full-rank --method direct --peers none
   convtool bench --group none --size 1024x1024 --picture crossings.png
+  convtool bench --engine cuda --group gpu --json gpu.json
 
 Exit status:
   0    done
+  1    no GPU for --engine cuda, or a case failed on it
   2    the command line is wrong
   130  interrupted
 
@@ -56,10 +66,10 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="small, full-rank, gaussian, box, stride, dilation, network, transposed, "
-            "or none for --picture alone. May be repeated.",
+            help="small, full-rank, gaussian, box, stride, dilation, network, transposed, gpu "
+            "(what a GPU is worth), or none for --picture alone. May be repeated.",
             rich_help_panel=CASES,
-            show_default="all",
+            show_default="all but gpu; with cuda, all",
         ),
     ] = None,
     size: Annotated[
@@ -68,7 +78,7 @@ def bench(
             metavar="HxW",
             help="Of the images; layers of networks have sizes of their own.",
             rich_help_panel=CASES,
-            show_default="4096x4096",
+            show_default="4096x4096, for gpu 8192x8192",
         ),
     ] = None,
     channels: Annotated[
@@ -79,12 +89,30 @@ def bench(
         str,
         typer.Option(metavar="NAME[,NAME]", help="Of images and results.", rich_help_panel=CASES),
     ] = "uint8,float32",
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Ours: cpu, or cuda (an NVIDIA GPU).",
+            rich_help_panel=MEASURING,
+        ),
+    ] = "cpu",
+    device: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Which GPU; 'convtool doctor' lists them.",
+            rich_help_panel=MEASURING,
+            show_default="0, the first",
+        ),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
             metavar="NAME",
             help="Ours, for every case; those that it cannot do are left out. "
-            "auto: as apply chooses within the cpu engine.",
+            "auto: as apply chooses within the engine.",
             rich_help_panel=MEASURING,
         ),
     ] = "auto",
@@ -101,7 +129,8 @@ def bench(
         str,
         typer.Option(
             metavar="all|none|NAME[,NAME...]",
-            help="opencv, libvips, scipy, pillow, torch; all: those installed.",
+            help="opencv, libvips, scipy, pillow, torch; with --engine cuda cupy, torch, opencv; "
+            "all: those installed.",
             rich_help_panel=MEASURING,
         ),
     ] = "all",
@@ -168,10 +197,17 @@ def bench(
     from convtool.engine import check_threads
     from convtool.geometry import choice, parse_pair
     from convtool.report.bench import Report
-    from convtool.terms import MethodName
+    from convtool.terms import EngineName, MethodName
 
     check_threads(threads)
-    taking_part = others.chosen(peers)
+    _see_that_they_fit(engine, device=device, threads=threads, picture=picture)
+    on_gpu = choice(EngineName, engine, "--engine") is EngineName.CUDA
+    known: tuple[others.Peer, ...] = others.PEERS
+    if on_gpu:
+        from convtool.bench import gpu, gpu_peers
+
+        known = gpu_peers.PEERS
+    taking_part = others.chosen(peers, known)
     base = run.QUICK if quick else run.STANDARD
     settings = replace(
         base,
@@ -180,24 +216,27 @@ def bench(
         threads=threads,
         method=choice(MethodName, method, "--method"),
         peers=tuple(taking_part),
+        device=device or 0 if on_gpu else None,
     )
-    kinds = cases.kinds(
-        parse_pair(size or ("512" if quick else "4096"), "--size"),
-        channels.split(","),
-        dtype.split(","),
-    )
-    groups = cases.GROUPS if group is None else [name for name in group if name != "none"]
-    wanted = cases.standard(groups, kinds)
+    asked = parse_pair(size or "512", "--size") if size or quick else None
+    kinds = cases.kinds(asked or IMAGE, channels.split(","), dtype.split(","))
+    default = cases.EVERY if on_gpu else cases.GROUPS
+    groups = default if group is None else [name for name in group if name != "none"]
+    wanted = cases.standard(groups, kinds, asked or cases.LARGE_IMAGE)
     sizes = curves.SIZES if picture else ()
+    found = gpu.Gpu(device or 0) if on_gpu else None
     report = Report(
         machine.describe(settings.count),
-        run.find_floors(wanted, kinds[0], settings),
+        found.floors if found else run.find_floors(wanted, kinds[0], settings),
         {peer.title: others.version(peer) or "" for peer in taking_part},
         len(wanted) + len(sizes),
         quiet=quiet,
         to_stderr=json == "-",
+        device=found.facts if found else None,
+        absent=others.absent(known) if on_gpu and peers == "all" else None,
     )
-    status = report.follow(run.run(wanted, settings), curves.measure(kinds[0], settings, sizes))
+    results = run.run(wanted, settings, found.measure if found else run.measure)
+    status = report.follow(results, curves.measure(kinds[0], settings, sizes))
     if json == "-":
         typer.echo(report.json(_command(context)), nl=False)
     elif json:
@@ -208,6 +247,29 @@ def bench(
         copy = run.copy_seconds(kinds[0], settings)
         images.write_atomically(Path(picture), png(report.points, kinds[0], report.machine, copy))
     raise typer.Exit(status)
+
+
+def _see_that_they_fit(
+    engine: str, *, device: int | None, threads: int | None, picture: str | None
+) -> None:
+    """Refuse what the engine has no use for."""
+    name = engine.strip().lower()
+    if name not in ENGINES:
+        raise UsageError(
+            f"--engine must be one of {', '.join(ENGINES)}, not {engine!r}",
+            "the others are chosen among, or are references",
+        )
+    if name == "cpu" and device is not None:
+        raise UsageError(
+            f"--device {device} chooses a GPU, but the engine cpu uses none",
+            "leave --device out, or use --engine cuda",
+        )
+    for option, value in (("--threads", threads), ("--picture", picture)):
+        if name == "cuda" and value is not None:
+            raise UsageError(
+                f"{option} {value} is for the engine cpu, not for cuda",
+                f"leave {option} out, or use --engine cpu",
+            )
 
 
 def _command(context: typer.Context) -> str:

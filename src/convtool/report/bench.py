@@ -5,12 +5,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from convtool.bench.curves import Point, crossings, lines
 from convtool.bench.machine import Machine
 from convtool.bench.run import Floors, LeftOut, PeerTiming, Result
+from convtool.errors import DeviceError
 from convtool.report.events import Progress, listening
 from convtool.report.lines import BAD, DIM, GOOD, HEAD, WARN, Line, emit, entry
+
+if TYPE_CHECKING:
+    from convtool.bench.gpu import DeviceFloors, Facts
 
 NAME_WIDTH = 31
 HEADINGS = f"{'ours':<10}{'ms':>8}{'floor':>7}{'GFLOP/s':>9}{'ratio':>9}{'ms':>9}  fastest peer"
@@ -21,6 +26,19 @@ LEGEND = (
     "ratio: the fastest peer that gives the same results, over ours: above 1 ours is ahead",
 )
 
+GPU_HEADINGS = (
+    f"{'ours':<10}{'ms':>8}{'least':>8}{'whole':>8}"
+    f"{'floor ms':>10}{'floor':>7}{'ratio':>8}{'ms':>8}  fastest peer"
+)
+
+GPU_LEGEND = (
+    "ms, least: the device's time, by events, median and least; peers are timed likewise;",
+    "whole: ours from array to array, with the transfers and all of Python;",
+    "floor ms: that of a copy on the device, or of a layer's multiply-adds at the peak;",
+    "floor: that over ours; images that fit the device's cache can come out above 100%;",
+    "ratio: the fastest peer that gives the same results, over ours: above 1 ours is ahead",
+)
+
 
 class Report:
     """Prints results as they come, and keeps them.
@@ -28,7 +46,7 @@ class Report:
     Parameters
     ----------
     machine : Machine
-    floors : Floors
+    floors : Floors or DeviceFloors
     peers : dict
         From the titles of the peers that take part to their versions.
     total : int
@@ -37,19 +55,26 @@ class Report:
         Print nothing.
     to_stderr : bool
         Standard output holds the JSON.
+    device : Facts, optional
+        The GPU that computes; without it the cpu engine does.
+    absent : dict
+        From the titles of peers that are not installed to how they come to be.
     """
 
     def __init__(
         self,
         machine: Machine,
-        floors: Floors,
+        floors: "Floors | DeviceFloors",
         peers: Mapping[str, str],
         total: int,
         *,
         quiet: bool,
         to_stderr: bool = False,
+        device: "Facts | None" = None,
+        absent: Mapping[str, str] | None = None,
     ) -> None:
         self.machine, self.floors, self.peers = machine, floors, peers
+        self.device, self.absent = device, absent or {}
         self.total, self.quiet = total, quiet
         self.stream = sys.stderr if to_stderr else sys.stdout
         self.results = list[Result]()
@@ -66,9 +91,9 @@ class Report:
         Returns
         -------
         int
-            The exit status: 0, or 130 where it was interrupted.
+            The exit status: 0, 1 where a case failed on a device, or 130 where it was interrupted.
         """
-        self._emit(header(self.machine, self.floors, self.peers))
+        self._emit(self._header())
         try:
             bar = Progress(self.total, hidden=self.quiet, of="cases")
             with bar as progress, listening(self.quiet, progress):
@@ -83,7 +108,20 @@ class Report:
         except KeyboardInterrupt:
             self.interrupted = True
         self._emit(self._sum())
-        return 130 if self.interrupted else 0
+        failed = any(isinstance(each.error, DeviceError) for each in self.left_out)
+        return 130 if self.interrupted else int(failed)
+
+    def _header(self) -> list[Line]:
+        others = ", ".join(f"{name} {version}" for name, version in self.peers.items())
+        parts = machine_lines(self.machine, self.device)
+        parts.append(entry("peers", others or "none"))
+        if self.absent:
+            parts.append(
+                entry(
+                    "not there", "; ".join(f"{name}: {hint}" for name, hint in self.absent.items())
+                )
+            )
+        return [*parts, floor_line(self.floors)]
 
     def _emit(self, parts: Iterable[Line]) -> None:
         if not self.quiet:
@@ -96,18 +134,21 @@ class Report:
             return []
         self.results.append(result)
         parts: list[Line] = []
+        legend, headings = (GPU_LEGEND, GPU_HEADINGS) if self.device else (LEGEND, HEADINGS)
         if not self._group:
-            parts += [entry("" if n else "columns", (text, DIM)) for n, text in enumerate(LEGEND)]
+            parts += [entry("" if n else "columns", (text, DIM)) for n, text in enumerate(legend)]
         if result.case.group != self._group:
             self._group = result.case.group
-            parts += [[], [(f"{self._group:{NAME_WIDTH}}{HEADINGS}", HEAD)]]
+            parts += [[], [(f"{self._group:{NAME_WIDTH}}{headings}", HEAD)]]
         return [*parts, row(result)]
 
     def _sum(self) -> list[Line]:
         parts: list[Line] = [[], *summary(self.results)]
-        if self.left_out:
-            names = {each.error.message for each in self.left_out}
-            count = _count(len(self.left_out), "case")
+        failed = [each for each in self.left_out if isinstance(each.error, DeviceError)]
+        parts += [entry("failed", (each.error.message, BAD)) for each in failed]
+        if unable := [each for each in self.left_out if each not in failed]:
+            names = {each.error.message for each in unable}
+            count = _count(len(unable), "case")
             parts.append(entry("left out", f"{count}: {'; '.join(sorted(names))}"))
         for crossing in crossings(self.points):
             parts.append(
@@ -140,6 +181,7 @@ class Report:
     def _document(self, command: str) -> dict[str, object]:
         return {
             "machine": {**asdict(self.machine), "peers": dict(self.peers)},
+            **({"device": asdict(self.device)} if self.device else {}),
             "command": command,
             "floors": asdict(self.floors),
             "cases": [result_json(result) for result in self.results],
@@ -156,40 +198,65 @@ class Report:
         }
 
 
-def header(machine: Machine, floors: Floors, peers: Mapping[str, str]) -> list[Line]:
-    """Return the machine, the peers and the floors."""
+def machine_lines(machine: Machine, device: "Facts | None" = None) -> list[Line]:
+    """Return the machine, its GPU if that computes, and what of ours does."""
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    others = ", ".join(f"{name} {version}" for name, version in peers.items())
-    return [
-        entry("machine", f"{machine.processor}, {machine.cores} cores, {machine.system}"),
-        entry("ours", f"{versions}; the cpu engine with {_count(machine.threads, 'thread')}"),
-        entry("peers", others or "none"),
-        entry(
-            "floors",
-            f"copying {_figure(floors.copy_gb_per_s)} GB/s, read + written "
-            f"({_figure(floors.copy_bytes / 1e6)} MB); multiply-add "
-            f"{_figure(floors.multiply_add_gflops)} GFLOP/s, float32",
-        ),
-    ]
+    parts = [entry("machine", f"{machine.processor}, {machine.cores} cores, {machine.system}")]
+    who = f"the cpu engine with {_count(machine.threads, 'thread')}"
+    if device is not None:
+        text = (
+            f"{device.number}: {device.name}, compute capability {device.compute}, "
+            f"{_figure(device.memory / 1e9)} GB, driver for CUDA {device.driver or 'unknown'}"
+        )
+        parts.append(entry("gpu", text))
+        versions, who = f"{versions}, {device.toolkit}", "the cuda engine"
+    return [*parts, entry("ours", f"{versions}; {who}")]
+
+
+def floor_line(floors: "Floors | DeviceFloors") -> Line:
+    """Return what the machine, or a GPU, does at best."""
+    copy = f"copying {_figure(floors.copy_gb_per_s)} GB/s, read + written"
+    multiply = f"multiply-add {_figure(floors.multiply_add_gflops)} GFLOP/s, float32"
+    if isinstance(floors, Floors):
+        return entry("floors", f"{copy} ({_figure(floors.copy_bytes / 1e6)} MB); {multiply}")
+    up, down = _figure(floors.up_gb_per_s), _figure(floors.down_gb_per_s)
+    return entry("floors", f"{copy}; {multiply}; to the device {up}, back {down} GB/s")
 
 
 def row(result: Result) -> Line:
     """Return one case."""
+    if result.whole is None:
+        width, between = (
+            9,
+            [
+                (f"{result.share_of_floor:>7.1%}", DIM),
+                (f"{_figure(result.gflops):>9}", DIM),
+            ],
+        )
+    else:
+        width, between = (
+            8,
+            [
+                (f"{_figure(result.ours.best * 1e3):>8}", ""),
+                (f"{_figure(result.whole.seconds * 1e3):>8}", ""),
+                (f"{_figure(result.floor * 1e3):>10}", DIM),
+                (f"{result.share_of_floor:>7.1%}", DIM),
+            ],
+        )
     line: Line = [
         (f"  {result.case.name}".ljust(NAME_WIDTH), ""),
         (f"{result.choice.method:<10}", DIM),
         (f"{_figure(result.ours.seconds * 1e3):>8}", ""),
-        (f"{result.share_of_floor:>7.1%}", DIM),
-        (f"{_figure(result.gflops):>9}", DIM),
+        *between,
     ]
     name = result.fastest_peer
     if name is None:
-        return [*line, (f"{'-':>9}", DIM)]
+        return [*line, (f"{'-':>{width}}", DIM)]
     ratio = result.ratio_of(name)
     return [
         *line,
-        (f"{_figure(ratio) + 'x':>9}", GOOD if ratio >= 1 else BAD),
-        (f"{_figure(result.peers[name].timing.seconds * 1e3):>9}", ""),
+        (f"{_figure(ratio) + 'x':>{width}}", GOOD if ratio >= 1 else BAD),
+        (f"{_figure(result.peers[name].timing.seconds * 1e3):>{width}}", ""),
         (f"  {name}", ""),
     ]
 
@@ -253,6 +320,7 @@ def result_json(result: Result) -> dict[str, object]:
     return {
         "group": case.group,
         "name": case.name,
+        "op": case.op,
         "shape": list(case.shape),
         "output_shape": list(result.settled.output_shape),
         "dtype": case.dtype,
@@ -276,6 +344,8 @@ def result_json(result: Result) -> dict[str, object]:
         "peers": {name: peer_json(result, name) for name in result.peers},
         "fastest_peer": result.fastest_peer,
         "ratio": result.ratio,
+        "failed": dict(result.failed),
+        **({"whole": asdict(result.whole)} if result.whole else {}),
     }
 
 
