@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from convtool.engine.cpu import work
+from convtool.engine import work
 
 
 def test_every_item_is_done_once_by_one_of_so_many_threads():

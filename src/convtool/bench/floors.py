@@ -59,7 +59,7 @@ def copy_bandwidth(size: int, threads: int) -> float:
     float
         Bytes a second, read and written.
     """
-    from convtool.engine.cpu import work
+    from convtool.engine import work
 
     # Both are written to first, for memory that never was is not there yet.
     source, target = (np.ones(max(size // 2, 1), np.uint8) for _ in range(2))
@@ -82,7 +82,8 @@ def multiply_peak(threads: int) -> float:
     float
         A multiply-add counts as two.
     """
-    from convtool.engine.cpu import machine, work
+    from convtool.engine import work
+    from convtool.engine.cpu import machine
 
     registers, lanes = machine.registers()
     chains = 24 if registers >= 32 else 12

@@ -91,7 +91,7 @@ CASES = [
     Case("3x3 float32", "float32", RGB, (1, 3, 3), D, registers=56),
     Case("5x5 float32", "float32", RGB, (1, 5, 5), D, registers=72),
     Case("7x7 float32", "float32", GREY, (1, 7, 7), D, registers=72),
-    Case("3x3 8-bit", "uint8", RGB, (1, 3, 3), D, finish=BYTES, registers=64),
+    Case("3x3 8-bit", "uint8", RGB, (1, 3, 3), D, finish=BYTES, registers=80),
     Case("5x5 8-bit", "uint8", RGB, (1, 5, 5), D, finish=BYTES, registers=80),
     Case("7x7 16-bit", "uint16", GREY, (1, 7, 7), D, finish=WORDS, registers=96),
     Case("two 3x3, all of the finish", "uint16", RGB, (2, 3, 3), D, shared=SUMMARY, finish=FULL),
@@ -197,7 +197,7 @@ def variants() -> list[Variant]:
             threads=256,
             registers=40,
             shared=0,
-            bounds=launches.bounds("fill", 256),
+            bounds=launches.bounds("fill", (), 256),
         ),
         Variant("peak", peak.kernel(), peak.SIGNATURE, 256, 32, 0),
     ]
@@ -231,7 +231,7 @@ def variants() -> list[Variant]:
                 case.shared,
                 stack=case.spilled,
                 spilled=case.spilled,
-                bounds=launches.bounds(launch.name, threads),
+                bounds=launches.bounds(launch.name, launch.constants, threads),
             )
         )
     return found

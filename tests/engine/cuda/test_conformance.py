@@ -303,7 +303,7 @@ def test_results_do_not_depend_on_how_the_work_is_cut(monkeypatch, border, optio
     for most in (1 << 12, 1 << 13, 1 << 25):
         staged = []
         monkeypatch.setattr(layout, "CHUNK", most)
-        monkeypatch.setattr(pipeline, "room", lambda most=most: most)
+        monkeypatch.setattr(pipeline, "room", lambda _lent, most=most: most)
         monkeypatch.setattr(
             pipeline, "stage", lambda *to, did=staged: did.append(layout.stage(*to))
         )
@@ -330,7 +330,7 @@ def test_bands_of_a_transposed_convolution(monkeypatch):
 
 
 def test_a_row_that_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setattr(pipeline, "room", lambda: 1000)
+    monkeypatch.setattr(pipeline, "room", lambda _lent: 1000)
     x = np.zeros((1, 5, 5000, 1), np.float32)
     with pytest.raises(EngineError, match=r"a row of results .* the GPU has 1,000") as caught:
         conv2d(x, np.ones((3, 3)), engine="cuda")
@@ -383,3 +383,18 @@ def test_methods_that_there_are_not_are_refused():
     x = np.zeros((1, 5, 5, 3), np.float32)
     with pytest.raises(EngineError, match="the engine cuda does not have the method fft"):
         conv2d(x, np.ones((3, 3)), engine="cuda", method="fft")
+
+
+@pytest.mark.parametrize("results", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("images", ["uint8", "uint16", "float32"])
+def test_every_type_to_every_type(images, results):
+    """Three rows of a kernel and more are as wide as the types allow."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 200, (1, 5, 43, 3)).astype(images)
+    for kernel in (rng.integers(-9, 10, (3, 3)), rng.integers(-9, 10, (5, 3))):
+        for padding in ("same", "valid", ((0, 0), (3, 0))):
+            found, expected = (
+                conv2d(x, kernel, padding=padding, dtype=results, engine=name)
+                for name in ("cuda", "numpy")
+            )
+            np.testing.assert_array_equal(found, expected)

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.engine import phases
+from convtool.engine import phases, work
 from convtool.engine.cores import cores
-from convtool.engine.cpu import fused, work
+from convtool.engine.cpu import fused
 from convtool.engine.cpu.cutting import pixel_numbers
 from convtool.engine.cpu.piece import Piece
 from convtool.engine.finish import Finish, Summary

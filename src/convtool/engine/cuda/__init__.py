@@ -58,7 +58,7 @@ def convolve(
         out = np.empty(shape, finish.dtype)
     with pipeline.slots(device) as lent:
         work = prepare(images.dtype, weights, settled, method, finish, nothing)
-        summary = pipeline.run(work, images, out, lent, pipeline.room())
+        summary = pipeline.run(work, images, out, lent, pipeline.room(lent))
     if summary is not None and seen is not None:
         summary = summary.joined(seen.times(left))
     return out, summary

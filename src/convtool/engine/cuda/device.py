@@ -12,7 +12,7 @@ from functools import cache
 from importlib import metadata, util
 from typing import Any, NamedTuple
 
-from convtool.errors import DeviceError
+from convtool.errors import DeviceError, EngineError
 
 PACKAGE = "numba-cuda"
 INSTALL = "pip install 'convtool[cuda]'"
@@ -101,6 +101,20 @@ def numba_cuda() -> Any:
     """Return `numba.cuda`, for a device that is there."""
     require()
     return _module()
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Say in one line what the driver refuses: memory that others have, a GPU that is lost."""
+    if simulated():  # which has no driver
+        yield
+        return
+    from numba.cuda.cudadrv.error import CudaDriverError
+
+    try:
+        yield
+    except CudaDriverError as error:
+        raise EngineError(f"the GPU's driver says {error}", "use --engine cpu") from None
 
 
 @contextmanager

@@ -50,10 +50,10 @@ SEPARABLE_DOWN, SEPARABLE_APART, SEPARABLE_LEAST = layout.DOWN, 8, 2
 # below the 48 KB that every GPU has.
 TILE = 10_240
 
-# So many threads of a kernel shall find registers on a multiprocessor: 128 for each, or 168 in
-# `products`, which holds what it loads ahead beside its sums.
-AT_ONCE = {"products": 384}
-AT_ONCE_ELSE = 512
+# So many threads of a kernel shall find registers on a multiprocessor: 80 for each where it waits for
+# memory more than it computes, 168 where it holds what it loads ahead beside its sums, else 128.
+AT_ONCE_SMALL, AT_ONCE_PRODUCTS, AT_ONCE = 768, 384, 512
+SMALL_ROWS = 5
 
 # So many threads keep a large GPU busy.
 THREADS = 1 << 18
@@ -191,7 +191,9 @@ def _walk(part: Part, finish: Finish, size: int) -> Ready:
     filters, kh, kw = taps.shape
     channels = plan.input_shape[3]
     known = ending(finish, filters, depth_biases=False)
-    wide = 4 if size == 4 else 8
+    # As many results as 16 bytes hold, where registers do for their sums.
+    wide = min(16 // size, 16 if filters * kh <= 3 else 8)
+    together = min(wide, 16 // np.dtype(finish.dtype).itemsize)
     results = 1 if known["COMBINE"] else filters
     told = tuple(np.float32(tap) for tap in taps.ravel())
 
@@ -216,7 +218,7 @@ def _walk(part: Part, finish: Finish, size: int) -> Ready:
             "VECTOR": vector,
             "LOADED": loaded,
             "RESULTS": results,
-            "STORED": _stored(out[0], wide if known["WHOLE"] else 4),
+            "STORED": _stored(out[0], together),
             "APART": apart,
         }
         return Launch(
@@ -471,14 +473,20 @@ def compiled(name: str, constants: Constants, threads: int) -> Any:
     jit = device.numba_cuda().jit
     written = function(name, constants)
     # The simulator has no registers.
-    dispatcher = jit(written) if device.simulated() else jit(launch_bounds=bounds(name, threads))(written)
+    told = {} if device.simulated() else {"launch_bounds": bounds(name, constants, threads)}
+    dispatcher = jit(**told)(written)
     kept.attach(dispatcher, "-".join([name, *(str(value) for _, value in constants)]))
     return dispatcher
 
 
-def bounds(name: str, threads: int) -> tuple[int, int]:
+def bounds(name: str, constants: Constants, threads: int) -> tuple[int, int]:
     """Return what the compiler is told of the blocks: their threads, and how many fit at once."""
-    return threads, AT_ONCE.get(name, AT_ONCE_ELSE) // threads
+    known, wanted = dict(constants), AT_ONCE
+    if name == "products":
+        wanted = AT_ONCE_PRODUCTS
+    elif name == "walk" and known["FILTERS"] * known["KERNEL_ROWS"] <= SMALL_ROWS:
+        wanted = AT_ONCE_SMALL
+    return threads, wanted // threads
 
 
 def function(name: str, constants: Constants) -> Any:

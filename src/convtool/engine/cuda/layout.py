@@ -20,13 +20,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from convtool.engine import phases
+from convtool.engine import phases, work
+from convtool.engine.cores import cores
 from convtool.errors import EngineError
 from convtool.geometry import Axis, Border, ConvPlan, Pair
 from convtool.terms import Op
 
 # Rows begin at multiples of so many numbers: 128 bytes of float32, and vectors of all types.
 PITCH = 32
+
+# As many neighbouring results as a thread makes for each filter, at most: see `launches`.
+WIDE = 16
 
 # What kernels may read behind the last row, in numbers beside rows of which see `_beyond`.
 BEHIND = 256
@@ -37,6 +41,9 @@ DOWN = 16
 # A chunk's bytes, up and down together: enough for the GPU to be busy, few enough that the first
 # chunk is soon there and several fit the second cache.
 CHUNK = 1 << 25
+
+# Copies below so many bytes are done by one thread; others in pieces of so many bytes.
+ALONE, PIECE = 1 << 21, 1 << 20
 
 # Of a grid, along its third axis.
 MOST_IMAGES = 65_535
@@ -168,7 +175,7 @@ def lay_out(settled: ConvPlan, parts: tuple[Part, ...], results: int) -> Layout:
         results,
         _up((right - left) * channels, PITCH),
         # The last thread of a row may store a few numbers more.
-        _up(ow * results + 8 * max(results // channels, 1), PITCH),
+        _up(ow * results + WIDE * max(results // channels, 1), PITCH),
         (n, oh, ow),
         settled.spec.border,
         ((rows.before, rows.after), (cols.before, cols.after)) if forward else ((0, 0), (0, 0)),
@@ -323,23 +330,61 @@ def stage(images: NDArray[Any], layout: Layout, chunk: Chunk, place: NDArray[Any
     border, pads = layout.border, layout.pads
     rows = sources(chunk.lo, chunk.hi, images.shape[1], border, pads[0])
     columns = sources(layout.left, layout.right, images.shape[2], border, pads[1])
+    copies = []
     for top, bottom, row in _runs(rows):
         for start, stop, column in _runs(columns):
             target = pixels[:, top:bottom, start:stop]
             if row < 0 or column < 0:
                 target[...] = border.value
             else:
-                copy(some[:, row : row + bottom - top, column : column + stop - start], target)
+                source = some[:, row : row + bottom - top, column : column + stop - start]
+                copies.append((source, target))
+    copy(copies)
 
 
-def copy(source: NDArray[Any], target: NDArray[Any]) -> None:
-    """Copy images (N, H, W, C); where pixels lie apart, one channel after the other."""
-    side_by_side = source.strides[3] == source.itemsize
-    if side_by_side and source.strides[2] == source.shape[3] * source.itemsize:
+def unstage(place: NDArray[Any], layout: Layout, chunk: Chunk, out: NDArray[Any]) -> None:
+    """Copy a chunk's results out of memory (`layout.out_numbers`,) to where they belong."""
+    images, rows = (stop - start for start, stop in (chunk.images, chunk.rows))
+    lines = place.reshape(images, rows, layout.out_pitch)
+    wide = layout.shape[2]
+    pixels = lines[:, :, : wide * layout.results].reshape(images, rows, wide, layout.results)
+    copy([(pixels, out[slice(*chunk.images), slice(*chunk.rows)])])
+
+
+def copy(pairs: list[tuple[NDArray[Any], NDArray[Any]]]) -> None:
+    """Copy images (N, H, W, C) to others, on as many threads as there is work for."""
+    pieces = [piece for pair in pairs for piece in _pieces(*pair)]
+    if sum(target.nbytes for _, target in pieces) < ALONE:
+        for source, target in pieces:
+            _copy(source, target)
+    else:
+        work.share(len(pieces), cores(), lambda piece, _thread: _copy(*pieces[piece]))
+
+
+def _pieces(
+    source: NDArray[Any], target: NDArray[Any]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Yield parts of about `PIECE` bytes."""
+    n, high, wide, channels = target.shape
+    rows = max(PIECE // max(wide * channels * target.itemsize, 1), 1)
+    for image in range(n):
+        for top in range(0, high, rows):
+            part = (slice(image, image + 1), slice(top, top + rows))
+            yield source[part], target[part]
+
+
+def _copy(source: NDArray[Any], target: NDArray[Any]) -> None:
+    """Copy images; where pixels lie apart, one channel after the other."""
+    if _close(source) and _close(target):
         target[...] = source
         return
     for channel in range(source.shape[3]):
         target[..., channel] = source[..., channel]
+
+
+def _close(images: NDArray[Any]) -> bool:
+    size = images.itemsize
+    return images.strides[3] == size and images.strides[2] == images.shape[3] * size
 
 
 def _runs(lines: NDArray[np.intp]) -> Iterator[tuple[int, int, int]]:

@@ -9,7 +9,7 @@ and writes by itself while this side copies for another slot. Slots stay for the
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
 from threading import Lock
 from typing import Any, NamedTuple
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from convtool.engine.cuda import device as devices
 from convtool.engine.cuda import launches
 from convtool.engine.cuda.launches import Launch, Ready
-from convtool.engine.cuda.layout import Chunk, Layout, chunks, copy, stage
+from convtool.engine.cuda.layout import Chunk, Layout, chunks, stage, unstage
 from convtool.engine.finish import Finish, Summary
+from convtool.errors import EngineError
 
 # How many chunks are on their way.
 SLOTS = 3
@@ -54,6 +55,11 @@ class Store:
         lent = self._lent[kind] = held[:numbers]
         return lent
 
+    @property
+    def held(self) -> int:
+        """How many bytes there are."""
+        return sum(int(vector.nbytes) for vector in self._held.values())
+
     def clear(self) -> None:
         """Give all of it back."""
         self._lent.clear()
@@ -72,11 +78,10 @@ class Slot:
         self.seen_extremes = Store(cuda.pinned_array)
         self.seen_counts = Store(cuda.pinned_array)
 
-    def clear(self) -> None:
-        """Give its memory back."""
-        for store in vars(self).values():
-            if isinstance(store, Store):
-                store.clear()
+    @property
+    def held(self) -> int:
+        """How many bytes of the GPU's memory it has for images and results."""
+        return self.images.held + self.results.held
 
 
 class Work(NamedTuple):
@@ -121,11 +126,13 @@ def slots(number: int) -> Iterator[list[Slot]]:
         if number not in _slots:
             _slots[number] = [Slot(cuda) for _ in range(SLOTS)]
         try:
-            yield _slots[number]
+            with devices.said():
+                yield _slots[number]
         except BaseException:
             # What was begun must not write into memory that is given to others.
             for slot in _slots.pop(number):
-                slot.stream.synchronize()
+                with suppress(EngineError), devices.said():
+                    slot.stream.synchronize()
             raise
 
 
@@ -148,13 +155,13 @@ def send(arrays: list[NDArray[Any]]) -> Iterator[Any]:
         yield on_gpu[place : place + array.size]
 
 
-def room() -> int:
+def room(lent: list[Slot]) -> int:
     """Return how many bytes a chunk may take on the device that is in use."""
-    cuda = devices.numba_cuda()
     if devices.simulated():
         return 1 << 28
-    free, _ = cuda.current_context().get_memory_info()
-    return int(free * SHARE) // SLOTS
+    free, _ = devices.numba_cuda().current_context().get_memory_info()
+    held = sum(slot.held for slot in lent)
+    return int((free + held) * SHARE) // SLOTS
 
 
 def run(
@@ -169,7 +176,7 @@ def run(
     def bring() -> None:
         slot, chunk, blocks = waiting.pop(0)
         slot.arrived.synchronize()
-        _unstage(slot, layout, chunk, out)
+        unstage(slot.pinned_out.of(layout.out_numbers(chunk), finish.dtype), layout, chunk, out)
         if finish.summarise:
             summaries.append(_summary(slot, blocks, chunk, layout))
 
@@ -234,16 +241,6 @@ def compute(work: Work, chunk: Chunk, images: Any, results: Any, slot: Slot) -> 
             )
         first = behind
     return blocks
-
-
-def _unstage(slot: Slot, layout: Layout, chunk: Chunk, out: NDArray[Any]) -> None:
-    """Copy a chunk's results to where they belong."""
-    images, rows = (stop - start for start, stop in (chunk.images, chunk.rows))
-    home = slot.pinned_out.of(layout.out_numbers(chunk), out.dtype)
-    lines = home.reshape(images, rows, layout.out_pitch)
-    wide = layout.shape[2]
-    pixels = lines[:, :, : wide * layout.results].reshape(images, rows, wide, layout.results)
-    copy(pixels, out[slice(*chunk.images), slice(*chunk.rows)])
 
 
 def _summary(slot: Slot, blocks: int, chunk: Chunk, layout: Layout) -> Summary:
