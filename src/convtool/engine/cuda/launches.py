@@ -50,8 +50,9 @@ SEPARABLE_DOWN, SEPARABLE_APART, SEPARABLE_LEAST = layout.DOWN, 8, 2
 # below the 48 KB that every GPU has.
 TILE = 10_240
 
-# So many threads of a kernel shall find registers on a multiprocessor: 80 for each where it waits for
-# memory more than it computes, 168 where it holds what it loads ahead beside its sums, else 128.
+# So many threads of a kernel shall find registers on a multiprocessor: 80 for each where it waits
+# for memory more than it computes, 168 where it holds what it loads ahead beside its sums, and 128
+# else.
 AT_ONCE_SMALL, AT_ONCE_PRODUCTS, AT_ONCE = 768, 384, 512
 SMALL_ROWS = 5
 
