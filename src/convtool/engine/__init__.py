@@ -6,6 +6,7 @@ imported when it is first chosen; none of them decides anything about sizes.
 
 import operator
 import sys
+from functools import lru_cache
 from math import prod
 from typing import Any, SupportsIndex, TypeVar
 
@@ -16,7 +17,7 @@ from convtool.engine import planner
 from convtool.engine.cores import cores
 from convtool.engine.finish import Finish, Summary
 from convtool.engine.planner import METHODS, Choice
-from convtool.errors import ArrayError, UsageError
+from convtool.errors import ArrayError, EngineError, UsageError
 from convtool.geometry import (
     Border,
     ConvPlan,
@@ -157,12 +158,28 @@ def finished(
         if chosen.engine is EngineName.CUDA:
             from convtool.engine import cuda
 
-            return cuda.convolve(
-                images, taps, settled, chosen.method, finish, out, device=chosen.device
-            )
+            try:
+                return cuda.convolve(
+                    images, taps, settled, chosen.method, finish, out, device=chosen.device
+                )
+            except EngineError as error:
+                if chosen.otherwise is None:  # it was asked for
+                    raise
+                # A GPU that nobody asked for must not fail what the processor can do.
+                _say_once(f"the cpu engine computes: {error.message}")
+                method = chosen.otherwise.method
+        else:
+            method = chosen.method
         from convtool.engine import cpu
 
-        return cpu.convolve(images, taps, settled, chosen.method, threads, finish, out)
+        return cpu.convolve(images, taps, settled, method, threads, finish, out)
+
+
+@lru_cache  # `cache` is a module here
+def _say_once(text: str) -> None:
+    import logging
+
+    logging.getLogger("convtool").warning(text)
 
 
 def _taps(weights: NDArray[np.generic], settled: ConvPlan, dtype: type[Real]) -> NDArray[Real]:

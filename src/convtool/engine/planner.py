@@ -100,6 +100,8 @@ class Choice(NamedTuple):
     options : tuple of Option
     device : int
         The number of the GPU, where the cuda engine computes.
+    otherwise : Option or None
+        Who computes where a GPU that nobody asked for refuses to: its memory may be others'.
     """
 
     engine: EngineName
@@ -107,6 +109,7 @@ class Choice(NamedTuple):
     reason: str
     options: tuple[Option, ...] = ()
     device: int = 0
+    otherwise: Option | None = None
 
     @property
     def compiled(self) -> bool:
@@ -370,7 +373,7 @@ def choose(
     def whole(option: Option) -> float:
         return option.seconds * share + start[option.engine]
 
-    best = min(allowed, key=whole)
+    best, otherwise = min(allowed, key=whole), None
     if engine is EngineName.AUTO and (rates := offload.kept_if_worth(whole(best), device)):
         start[EngineName.CUDA] = offload.start(rates)
         ways = on_gpu(rates)
@@ -380,8 +383,11 @@ def choose(
         elif offload.usable(device):
             every += ways
             best = quickest
+            processor = (option for option in allowed if option.engine is EngineName.CPU)
+            otherwise = next(processor, None)
     every = tuple(sorted(every, key=lambda option: option.seconds))
-    return Choice(best.engine, best.method, _reason(best, allowed, engine, method), every, device)
+    reason = _reason(best, allowed, engine, method)
+    return Choice(best.engine, best.method, reason, every, device, otherwise)
 
 
 def _allowed(

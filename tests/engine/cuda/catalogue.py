@@ -77,6 +77,7 @@ FULL = BYTES._replace(
     full_in=65535,
     summarise=True,
 )
+SUMMED = BYTES._replace(summarise=True)
 WORDS = BYTES._replace(dtype="uint16")
 D, S, G = MethodName.DIRECT, MethodName.SEPARABLE, MethodName.GEMM
 RGB, GREY, LAYER = (1, 2000, 2000, 3), (1, 2000, 2000, 1), (8, 56, 56, 64)
@@ -92,6 +93,9 @@ CASES = [
     Case("5x5 float32", "float32", RGB, (1, 5, 5), D, registers=72),
     Case("7x7 float32", "float32", GREY, (1, 7, 7), D, registers=72),
     Case("3x3 8-bit", "uint8", RGB, (1, 3, 3), D, finish=BYTES, registers=80),
+    Case("3x3 8-bit, summed up", "uint8", RGB, (1, 3, 3), D, shared=SUMMARY, finish=SUMMED),
+    Case("3x3 8-bit, 16 channels", "uint8", (1, 500, 500, 16), (1, 3, 3), D, finish=BYTES),
+    Case("3x7, 5 channels", "float32", (1, 500, 500, 5), (1, 3, 7), D),
     Case("5x5 8-bit", "uint8", RGB, (1, 5, 5), D, finish=BYTES, registers=80),
     Case("7x7 16-bit", "uint16", GREY, (1, 7, 7), D, finish=WORDS, registers=96),
     Case("two 3x3, all of the finish", "uint16", RGB, (2, 3, 3), D, shared=SUMMARY, finish=FULL),

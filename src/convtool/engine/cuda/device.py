@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 from convtool.errors import DeviceError, EngineError
 
 PACKAGE = "numba-cuda"
-INSTALL = "pip install 'convtool[cuda]'"
+INSTALL = "pip install 'numba-cuda[cu13]>=0.30.4,<0.31'"
+
+# What the compiler of CUDA 13 writes for, at least.
+LEAST_COMPUTE = (7, 5)
 
 
 class Problem(NamedTuple):
@@ -64,31 +67,78 @@ def problem(number: int = 0) -> Problem | None:
         return Problem(f"the engine cuda needs the package {PACKAGE}, which is missing", INSTALL)
     if simulated():
         return None if number == 0 else _no_device(number, 1)
-    cuda = _module()
+    if old := _old_driver():
+        return old
+    try:
+        cuda = _module()
+    except ImportError as error:
+        text = " ".join(str(error).split())
+        return Problem(f"the package {PACKAGE} cannot be loaded: {text}", INSTALL)
     if not cuda.is_available():
-        return Problem(
-            f"the engine cuda needs a GPU of NVIDIA and its driver, but {_driver_trouble()}",
-            "leave --engine out, or see what convtool doctor says",
-        )
+        return _trouble()
     found = len(cuda.gpus)
-    return None if number < found else _no_device(number, found)
+    if number >= found:
+        return _no_device(number, found)
+    return _old_device(cuda.gpus[number])
 
 
 def _no_device(number: int, found: int) -> Problem:
-    have = "the only one is 0" if found == 1 else f"there are 0 to {found - 1}"
+    if found == 1:
+        return Problem(f"there is no GPU {number}: the only one is 0", "leave --device out")
+    have = f"there are 0 to {found - 1}"
     return Problem(f"there is no GPU {number}: {have}", "choose another with --device")
 
 
-def _driver_trouble() -> str:
-    from cuda.bindings import driver
-
+def _trouble() -> Problem:
+    hint = "install NVIDIA's driver, 580 or later, or leave --engine out"
+    needs = "the engine cuda needs a GPU of NVIDIA and its driver, but the driver"
+    if os.environ.get("NUMBA_DISABLE_CUDA", "0") not in ("", "0"):
+        return Problem("the engine cuda is turned off by NUMBA_DISABLE_CUDA", "unset it")
     try:
+        from cuda.bindings import driver
+
         (status,) = driver.cuInit(0)
+    except ImportError as error:
+        return Problem(f"the package cuda-bindings cannot be loaded: {error}", INSTALL)
     except Exception:
-        return "the driver (libcuda) is not installed"
+        return Problem(f"{needs} (libcuda) is not installed", hint)
     if status == driver.CUresult.CUDA_ERROR_NO_DEVICE:
-        return "the driver finds no device"
-    return f"the driver says {status.name}"
+        return Problem(f"{needs} finds no device", hint)
+    if status != driver.CUresult.CUDA_SUCCESS:
+        return Problem(f"{needs} says {status.name}", hint)
+    return Problem(
+        "the engine cuda needs NVIDIA's compiler, nvidia-nvvm, which is missing", INSTALL
+    )
+
+
+def _old_driver() -> Problem | None:
+    """Say whether the driver is older than what the compiler writes for."""
+    has, needs = driver_version(), _compiles_for()
+    if not has or not needs or int(has.partition(".")[0]) >= needs:
+        return None
+    return Problem(
+        f"the driver goes up to CUDA {has}, but {PACKAGE} is installed for CUDA {needs}",
+        "install a newer driver: 580 or later has CUDA 13",
+    )
+
+
+def _old_device(gpu: Any) -> Problem | None:
+    compute = tuple(gpu.compute_capability)
+    if compute >= LEAST_COMPUTE:
+        return None
+    return Problem(
+        f"GPU {gpu.id} has compute capability {compute[0]}.{compute[1]}, but CUDA 13 needs "
+        f"{LEAST_COMPUTE[0]}.{LEAST_COMPUTE[1]} or more",
+        "choose another with --device, or leave --engine out",
+    )
+
+
+def _compiles_for() -> int | None:
+    """Return the CUDA release of the compiler that is installed; None where that is not known."""
+    try:
+        return int(metadata.version("nvidia-nvvm").partition(".")[0])
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def require(number: int = 0) -> None:
@@ -109,12 +159,15 @@ def said() -> Iterator[None]:
     if simulated():  # which has no driver
         yield
         return
-    from numba.cuda.cudadrv.error import CudaDriverError
+    from cuda.core._utils.cuda_utils import CUDAError
+    from numba.cuda.cudadrv import error as errors
 
+    refusals = (CUDAError, errors.CudaDriverError, errors.CudaSupportError, errors.NvvmError)
     try:
         yield
-    except CudaDriverError as error:
-        raise EngineError(f"the GPU's driver says {error}", "use --engine cpu") from None
+    except refusals as error:
+        text = " ".join(str(error).split())
+        raise EngineError(f"the GPU's driver says {text}", "use --engine cpu") from None
 
 
 @contextmanager
@@ -162,9 +215,9 @@ def driver_version() -> str:
     """Return up to which CUDA the driver goes, as 13.0; nothing where there is no driver."""
     if util.find_spec("numba_cuda") is None:
         return ""
-    from cuda.bindings import driver
-
     try:
+        from cuda.bindings import driver
+
         status, version = driver.cuDriverGetVersion()
     except Exception:
         return ""

@@ -54,7 +54,7 @@ TILE = 10_240
 # for memory more than it computes, 168 where it holds what it loads ahead beside its sums, and 128
 # else.
 AT_ONCE_SMALL, AT_ONCE_PRODUCTS, AT_ONCE = 768, 384, 512
-SMALL_ROWS = 5
+SMALL_ROWS, SMALL_REACH = 5, 12
 
 # So many threads keep a large GPU busy.
 THREADS = 1 << 18
@@ -192,8 +192,9 @@ def _walk(part: Part, finish: Finish, size: int) -> Ready:
     filters, kh, kw = taps.shape
     channels = plan.input_shape[3]
     known = ending(finish, filters, depth_biases=False)
-    # As many results as 16 bytes hold, where registers do for their sums.
-    wide = min(16 // size, 16 if filters * kh <= 3 else 8)
+    # As many results as 16 bytes hold, where registers do for their sums and what is loaded.
+    slim = slender(filters, kh, kw, channels)
+    wide = min(16 // size, 16 if slim and filters * kh <= 3 and not finish.summarise else 8)
     together = min(wide, 16 // np.dtype(finish.dtype).itemsize)
     results = 1 if known["COMBINE"] else filters
     told = tuple(np.float32(tap) for tap in taps.ravel())
@@ -422,7 +423,7 @@ def _products(part: Part, finish: Finish, size: int) -> Ready:
         return Launch(
             "products",
             _sorted(constants),
-            (_over(windows, high), groups * panels, 1),
+            (_over(windows, high) * groups * panels, 1, 1),
             (PRODUCT_THREADS, 1),
             (x[0], pitch * plan.rows.s, plan.cols.s * channels, x[2]),
             (pitch * plan.rows.d, plan.cols.d * channels, kh, kw, inputs, blocks, panels, each),
@@ -485,9 +486,16 @@ def bounds(name: str, constants: Constants, threads: int) -> tuple[int, int]:
     known, wanted = dict(constants), AT_ONCE
     if name == "products":
         wanted = AT_ONCE_PRODUCTS
-    elif name == "walk" and known["FILTERS"] * known["KERNEL_ROWS"] <= SMALL_ROWS:
-        wanted = AT_ONCE_SMALL
+    elif name == "walk" and not known["SUMMARISE"]:
+        sizes = ("FILTERS", "KERNEL_ROWS", "KERNEL_COLUMNS", "CHANNELS")
+        if slender(*(known[size] for size in sizes)):
+            wanted = AT_ONCE_SMALL
     return threads, wanted // threads
+
+
+def slender(filters: int, kernel_rows: int, kernel_columns: int, channels: int) -> bool:
+    """Whether a thread of `walk` needs few registers."""
+    return filters * kernel_rows <= SMALL_ROWS and (kernel_columns - 1) * channels <= SMALL_REACH
 
 
 def function(name: str, constants: Constants) -> Any:

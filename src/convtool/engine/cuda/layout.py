@@ -127,11 +127,14 @@ class Layout(NamedTuple):
     border: Border
     pads: tuple[Pair, Pair]
 
+    def filled(self, chunk: Chunk) -> int:
+        """Return how many numbers a chunk's images take."""
+        return (chunk.images[1] - chunk.images[0]) * (chunk.hi - chunk.lo) * self.pitch
+
     def numbers(self, chunk: Chunk) -> int:
-        """Return how many numbers a chunk's images take, with what is read behind them."""
-        images = chunk.images[1] - chunk.images[0]
-        rows = images * (chunk.hi - chunk.lo) + max(map(_beyond, chunk.bands), default=1)
-        return rows * self.pitch + BEHIND
+        """Return how many numbers they take with what may be read behind them."""
+        behind = max(map(_beyond, chunk.bands), default=1) * self.pitch + BEHIND
+        return self.filled(chunk) + behind
 
     def out_numbers(self, chunk: Chunk) -> int:
         """Return how many numbers a chunk's results take."""
@@ -202,12 +205,14 @@ def chunks(layout: Layout, size: int, out_size: int, most: int) -> Iterator[Chun
     whole = chunk_of(layout, (0, 1), (0, oh))
     each = _bytes(layout, whole, size, out_size)
     aim = min(CHUNK, most)
-    if each <= aim or (oh == 1 and each <= most):
-        count = min(max(aim // each, 1), MOST_IMAGES // _residues(layout), n)
+    visited = min(_residues(layout), max(oh, 1))
+    if (each <= aim or (oh == 1 and each <= most)) and visited <= MOST_IMAGES:
+        count = min(max(aim // each, 1), MOST_IMAGES // visited, n)
         for start in range(0, n, count):
             yield chunk_of(layout, (start, min(start + count, n)), (0, oh))
         return
-    rows = _rows_for(layout, size, out_size, aim, most)
+    # Residues of rows go along the grid's third axis, too.
+    rows = min(_rows_for(layout, size, out_size, aim, most), MOST_IMAGES)
     for image in range(n):
         for start in range(0, oh, rows):
             yield chunk_of(layout, (image, image + 1), (start, min(start + rows, oh)))
@@ -321,10 +326,10 @@ def sources(start: int, stop: int, size: int, border: Border, pads: Pair) -> NDA
 
 
 def stage(images: NDArray[Any], layout: Layout, chunk: Chunk, place: NDArray[Any]) -> None:
-    """Copy a chunk's images, with their border, into memory (at least `layout.numbers`,)."""
+    """Copy a chunk's images, with their border, into memory (`layout.filled`,)."""
     count, high = chunk.images[1] - chunk.images[0], chunk.hi - chunk.lo
     wide = layout.right - layout.left
-    lines = place[: count * high * layout.pitch].reshape(count, high, layout.pitch)
+    lines = place.reshape(count, high, layout.pitch)
     pixels = lines[:, :, : wide * layout.channels].reshape(count, high, wide, layout.channels)
     some = images[chunk.images[0] : chunk.images[1]]
     border, pads = layout.border, layout.pads
@@ -366,10 +371,11 @@ def _pieces(
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Yield parts of about `PIECE` bytes."""
     n, high, wide, channels = target.shape
-    rows = max(PIECE // max(wide * channels * target.itemsize, 1), 1)
-    for image in range(n):
+    row = max(wide * channels * target.itemsize, 1)
+    images, rows = max(PIECE // (high * row), 1) if high else n, max(PIECE // row, 1)
+    for first in range(0, n, images):
         for top in range(0, high, rows):
-            part = (slice(image, image + 1), slice(top, top + rows))
+            part = (slice(first, first + images), slice(top, top + rows))
             yield source[part], target[part]
 
 

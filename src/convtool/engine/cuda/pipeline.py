@@ -27,6 +27,9 @@ from convtool.errors import EngineError
 # How many chunks are on their way.
 SLOTS = 3
 
+# So many vectors of one memory are remembered.
+FEW = 16
+
 # Of the memory that is free on the GPU, this share may be used, by all slots together.
 SHARE = 0.8
 
@@ -36,34 +39,34 @@ class Store:
 
     def __init__(self, make: Any) -> None:
         self._make = make
-        self._held: dict[Any, Any] = {}
-        self._lent: dict[Any, Any] = {}
+        self._bytes: Any = None
+        self._lent: dict[tuple[int, Any], Any] = {}
 
     def of(self, numbers: int, dtype: Any) -> Any:
         """Return a vector of so many numbers; what was there before may be lost."""
         kind = np.dtype(dtype)
-        lent = self._lent.get(kind)
-        if lent is not None and lent.size == numbers:
+        lent = self._lent.get((numbers, kind))
+        if lent is not None:
             return lent  # to cut another one takes as long as a launch
-        held = self._held.get(kind)
-        if held is None or held.size < numbers:
+        size = max(numbers, 1) * kind.itemsize
+        if size > self.held:
             # What was there is given back before more is taken.
-            self._lent.pop(kind, None)
-            held = None
-            self._held.pop(kind, None)
-            held = self._held[kind] = self._make(max(numbers, 1), kind)
-        lent = self._lent[kind] = held[:numbers]
+            self.clear()
+            self._bytes = self._make(size, np.dtype(np.uint8))
+        if len(self._lent) > FEW:
+            self._lent.clear()
+        lent = self._lent[numbers, kind] = self._bytes[:size].view(kind)[:numbers]
         return lent
 
     @property
     def held(self) -> int:
         """How many bytes there are."""
-        return sum(int(vector.nbytes) for vector in self._held.values())
+        return 0 if self._bytes is None else int(self._bytes.nbytes)
 
     def clear(self) -> None:
         """Give all of it back."""
         self._lent.clear()
-        self._held.clear()
+        self._bytes = None
 
 
 class Slot:
@@ -122,12 +125,11 @@ _busy = Lock()
 def slots(number: int) -> Iterator[list[Slot]]:
     """Lend the slots of a device to one convolution at a time."""
     cuda = devices.numba_cuda()
-    with _busy, cuda.gpus[number]:
+    with _busy, devices.said(), cuda.gpus[number]:
         if number not in _slots:
             _slots[number] = [Slot(cuda) for _ in range(SLOTS)]
         try:
-            with devices.said():
-                yield _slots[number]
+            yield _slots[number]
         except BaseException:
             # What was begun must not write into memory that is given to others.
             for slot in _slots.pop(number):
@@ -150,6 +152,7 @@ def send(arrays: list[NDArray[Any]]) -> Iterator[Any]:
     together = np.zeros(total, np.float32)
     for place, array in zip(places, arrays, strict=True):
         together[place : place + array.size] = array.ravel()
+    # On the default stream, for which Numba's others wait.
     on_gpu = devices.numba_cuda().to_device(together)
     for place, array in zip(places, arrays, strict=True):
         yield on_gpu[place : place + array.size]
@@ -184,10 +187,11 @@ def run(
         slot = lent[turn % len(lent)]
         if len(waiting) == len(lent):
             bring()
-        pinned = slot.pinned_in.of(layout.numbers(chunk), work.dtype)
+        pinned = slot.pinned_in.of(layout.filled(chunk), work.dtype)
         stage(images, layout, chunk, pinned)
-        on_gpu = slot.images.of(pinned.size, work.dtype)
-        on_gpu.copy_to_device(pinned, stream=slot.stream)
+        # What kernels may read behind the images is of no consequence, and not sent.
+        on_gpu = slot.images.of(layout.numbers(chunk), work.dtype)
+        slot.images.of(pinned.size, work.dtype).copy_to_device(pinned, stream=slot.stream)
         results = slot.results.of(layout.out_numbers(chunk), finish.dtype)
         blocks = compute(work, chunk, on_gpu, results, slot)
         home = slot.pinned_out.of(results.size, finish.dtype)

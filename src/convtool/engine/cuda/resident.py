@@ -41,22 +41,21 @@ class Resident:
             settled, images = phases.with_border(settled, images)
         self._cuda = devices.numba_cuda()
         self._device = device
-        self._settled = settled
-        with self._cuda.gpus[device]:
+        with devices.said(), self._cuda.gpus[device]:
             self._work = prepare(images.dtype, weights, settled, method, finish)
             layout = self._work.layout
             self._chunk = chunk_of(layout, (0, layout.shape[0]), (0, layout.shape[1]))
             self._slot = pipeline.Slot(self._cuda)
-            pinned = self._slot.pinned_in.of(layout.numbers(self._chunk), self._work.dtype)
+            pinned = self._slot.pinned_in.of(layout.filled(self._chunk), self._work.dtype)
             stage(images, layout, self._chunk, pinned)
-            self._images = self._slot.images.of(pinned.size, self._work.dtype)
-            self._images.copy_to_device(pinned)
+            self._images = self._slot.images.of(layout.numbers(self._chunk), self._work.dtype)
+            self._slot.images.of(pinned.size, self._work.dtype).copy_to_device(pinned)
             self._results = self._slot.results.of(layout.out_numbers(self._chunk), finish.dtype)
             self._slot.pinned_in.clear()
 
     def launch(self) -> None:
         """Enqueue the kernels once."""
-        with self._cuda.gpus[self._device]:
+        with devices.said(), self._cuda.gpus[self._device]:
             pipeline.compute(self._work, self._chunk, self._images, self._results, self._slot)
 
     def seconds(self, repeats: int) -> list[float]:

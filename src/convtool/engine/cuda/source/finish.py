@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convtool.engine.cuda.source.parts import part
-from convtool.engine.cuda.source.sums import within
+from convtool.engine.cuda.source.sums import rounded, within
 
 f4, i4 = np.float32, np.int32
 NOTHING, HALF = f4(0), f4(0.5)
@@ -18,10 +18,6 @@ NOTHING, HALF = f4(0), f4(0.5)
 ALONE = 6
 
 LARGEST = f4(3.4028235e38)
-
-# Added and taken away again, it leaves whole numbers between -2^22 and 2^22, rounded to nearest
-# even; what is larger stays as large.
-ROUND = f4(12582912.0)
 
 
 @part
@@ -93,7 +89,7 @@ def seen_too(y: Any, seen: Any) -> Any:
 def clipped_too(y: Any, seen: Any, whole: int, full: Any, slack: Any) -> Any:
     """Count whether the range clips a response at black, at white, or for want of a value."""
     least, greatest, others, below, above, nan = seen
-    v = f4((y + ROUND) - ROUND) if whole else y
+    v = rounded(y) if whole else y
     if v < -slack:
         below = i4(below + i4(1))
     if v > full + slack:

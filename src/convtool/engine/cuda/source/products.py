@@ -67,12 +67,16 @@ def products(
     seen = nothing_seen()
     told = (middle, factor, full, slack)
     thread = cuda.threadIdx.x
-    group, panel = cuda.blockIdx.y // panels, cuda.blockIdx.y % panels
+    # Of the grid only the first axis is long.
+    across_windows = (windows + HIGH - 1) // HIGH
+    which = cuda.blockIdx.x // across_windows
+    group, panel = which // panels, which % panels
+    my_windows = cuda.blockIdx.x % across_windows * HIGH
     # Where the windows of this thread's share of the gathering begin.
     for g in unroll(GATHERED):
         m = (thread + THREADS * g) // (DEEP // 4)
         deep[g] = (thread + THREADS * g) % (DEEP // 4) * 4
-        m = min(cuda.blockIdx.x * HIGH + m, windows - 1)
+        m = min(my_windows + m, windows - 1)
         window[g] = x_at + group * inputs + m // (rows * columns) * x_image
         window[g] += m // columns % rows * x_row + m % columns * x_column + deep[g]
     w_at = (group * panels + panel) * kernel_rows * kernel_columns * blocks * (DEEP * WIDE)
@@ -127,7 +131,7 @@ def products(
         cuda.syncthreads()
     first = panel * WIDE + my_filter
     for i in range(8):
-        m = cuda.blockIdx.x * HIGH + mine + i % 4 + i // 4 * (HIGH // 2)
+        m = my_windows + mine + i % 4 + i // 4 * (HIGH // 2)
         if m < windows:
             put = out_at + m // (rows * columns) * out_image + m // columns % rows * out_pitch
             put += m % columns * pixel_step + group * outputs + first

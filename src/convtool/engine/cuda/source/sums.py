@@ -31,6 +31,10 @@ if simulated():
         """Return the values with another one at a place that is found out at run time."""
         return placed(values, place, value)
 
+    def rounded(value: Any) -> Any:
+        """Round to nearest even."""
+        return f4(np.rint(value))
+
     def within(value: Any, full: Any) -> Any:
         """Limit a number to what is from 0 to full; what is no number becomes 0."""
         value = value if value > 0 else f4(0)
@@ -143,6 +147,18 @@ else:
             return context.make_tuple(builder, signature.return_type, made)
 
         return values(values, types.int64, types.float32), codegen
+
+    @intrinsic
+    def rounded(typingctx: Any, value: Any) -> Any:
+        """Round to nearest even."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            # Not by adding and subtracting, which would be made one with a scale before it.
+            kind = ir.FunctionType(FLOAT, [FLOAT])
+            rint = cgutils.get_or_insert_function(builder.module, kind, "__nv_rintf")
+            return builder.call(rint, [args[0]])
+
+        return types.float32(types.float32), codegen
 
     @intrinsic
     def within(typingctx: Any, value: Any, full: Any) -> Any:
