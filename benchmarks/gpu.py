@@ -87,6 +87,7 @@ def main() -> int:
     if problem := trouble(options.device, variables):
         print(f"error: {problem[0]}\n\nhint: {problem[1]}", file=sys.stderr)
         return 1
+    variables |= alone(options.device)
     Path(variables["TMPDIR"]).mkdir(parents=True, exist_ok=True)
     # A trial leaves the page of a real run alone.
     output = options.output or (work if options.tiny else ROOT / "benchmarks") / "gpu.md"
@@ -94,7 +95,7 @@ def main() -> int:
     found.unlink(missing_ok=True)
     outcomes, interrupted = list[Outcome](), False
     try:
-        for step in steps(work, found, options.device, tiny=options.tiny):
+        for step in steps(work, found, tiny=options.tiny):
             outcomes.append(run(step, variables))
     except KeyboardInterrupt:
         interrupted = True
@@ -112,7 +113,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("-o", "--output", type=Path, help="benchmarks/gpu.md")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "gpu", help="build/gpu")
-    parser.add_argument("--device", type=int, default=0)
+    parser.add_argument("--device", type=int, default=0, help="by doctor's numbers; 0")
     parser.add_argument("--tiny", action="store_true")
     return parser.parse_args()
 
@@ -149,7 +150,17 @@ def trouble(device: int, variables: dict[str, str]) -> list[str]:
     return done.stdout.strip().splitlines()
 
 
-def steps(work: Path, found: Path, device: int, *, tiny: bool) -> Iterator[Step]:
+def alone(device: int) -> dict[str, str]:
+    """Return the variables with which that GPU is the only one, and so number 0, for every step.
+
+    Tests and peers take the first one they see; what is visible already is counted through.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = visible.split(",") if visible else []
+    return {"CUDA_VISIBLE_DEVICES": seen[device].strip() if device < len(seen) else str(device)}
+
+
+def steps(work: Path, found: Path, *, tiny: bool) -> Iterator[Step]:
     python = sys.executable
     yield Step("convtool doctor", [python, "-m", "convtool", "doctor"])
     if not tiny and shutil.which("nvidia-smi"):
@@ -159,7 +170,7 @@ def steps(work: Path, found: Path, device: int, *, tiny: bool) -> Iterator[Step]
     options = ["-q", "-rs", "-p", "no:cacheprovider", f"--basetemp={work / 'tests'}"]
     yield Step("tests", [python, "-m", "pytest", *options, tests])
     cases = ["--size", "12x10", "--dtype", "uint8", "--quick"] if tiny else []
-    bench = ["bench", "--engine", "cuda", "--device", str(device), "--group", "gpu", *cases]
+    bench = ["bench", "--engine", "cuda", "--group", "gpu", *cases]
     yield Step("benchmarks", [python, "-m", "convtool", *bench, "--json", str(found)])
 
 

@@ -143,7 +143,7 @@ def test_steps_that_fail_stop_no_other(tmp_path, monkeypatch, capsys):
     found = json.dumps({**MEASURED, "left_out": []})
     write = f"import pathlib; pathlib.Path('work/bench.json').write_text({found!r})"
 
-    def steps(work, path, device, *, tiny):
+    def steps(work, path, *, tiny):
         yield gpu.Step("missing", [str(tmp_path / "no-such-program")])
         yield gpu.Step("broken", [sys.executable, "-c", "print('said'); raise SystemExit(3)"])
         yield gpu.Step("benchmarks", [sys.executable, "-c", write])
@@ -188,8 +188,26 @@ def test_all_that_is_kept_goes_into_the_work_folder(tmp_path, monkeypatch):
     wanted = {"TMPDIR", "XDG_CACHE_HOME", "HYPOTHESIS_STORAGE_DIRECTORY"}
     assert inside - os.environ.keys() | wanted == inside
     assert gpu.environment(tmp_path, tiny=True)["NUMBA_ENABLE_CUDASIM"] == "1"
-    bench = list(gpu.steps(tmp_path, tmp_path / "bench.json", 2, tiny=False))[-1]
+    bench = list(gpu.steps(tmp_path, tmp_path / "bench.json", tiny=False))[-1]
     assert bench.command[1:] == [
-        *("-m", "convtool", "bench", "--engine", "cuda", "--device", "2", "--group", "gpu"),
+        *("-m", "convtool", "bench", "--engine", "cuda", "--group", "gpu"),
         *("--json", str(tmp_path / "bench.json")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "alone"),
+    [
+        (None, 0, "0"),
+        (None, 2, "2"),
+        ("", 1, "1"),
+        ("3,5", 1, "5"),
+        ("GPU-ab, GPU-cd", 1, "GPU-cd"),
+    ],
+)
+def test_every_step_sees_the_gpu_that_was_chosen_and_no_other(monkeypatch, visible, device, alone):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpu.alone(device) == {"CUDA_VISIBLE_DEVICES": alone}

@@ -104,13 +104,23 @@ def test_quiet():
 
 def test_a_method_that_cannot(tmp_path):
     path = tmp_path / "b.json"
-    ran = benched(*TINY, "--group", "full-rank", "--method", "separable", "--channels", "1",
-                  "--dtype", "uint8", "--json", path)  # fmt: skip
+    ran = benched(*TINY, "--group", "full-rank", "--group", "box", "--method", "separable",
+                  "--channels", "1", "--dtype", "uint8", "--json", path)  # fmt: skip
     found = json.loads(path.read_text())
     assert len(found["left_out"]) >= 1
     assert found["left_out"][-1]["name"] == "127x127 grey uint8"
     assert "separable" in found["left_out"][-1]["reason"]
     assert f"left out    {len(found['left_out'])} case" in ran.out
+
+
+def test_a_method_that_can_do_no_case(tmp_path):
+    path = tmp_path / "b.json"
+    ran = benched(*SMALL, "--method", "gemm", "-q", "--json", path, code=2)
+    assert (ran.out, path.exists()) == ("", False)
+    assert ran.err == (
+        "error: every case is left out: the method gemm cannot do this in the engine cpu: it sums "
+        "across channels\n\nhint: use --method direct or fft, or leave it out\n"
+    )
 
 
 def test_an_interrupt_leaves_what_there_is(tmp_path, monkeypatch):
@@ -141,9 +151,10 @@ def test_an_interrupt_leaves_what_there_is(tmp_path, monkeypatch):
         (["--method", "quick"], "--method must be one of", ""),
         (["--threads", "0"], "threads must be a whole number of at least 1", ""),
         (["--size", "0x5"], "--size must be at least 1", ""),
-        (["--engine", "numpy"], "--engine must be one of cpu, cuda, not 'numpy'", "references"),
+        (["--engine", "numpy"], "--engine must be one of cpu, cuda, not 'numpy'", "the reference"),
+        (["--engine", "auto"], "--engine must be one of cpu, cuda, not 'auto'", "chooses among"),
+        (["--engine", "gpu"], "--engine must be one of auto, ", "did you mean cuda?"),
         (["--device", "1"], "--device 1 chooses a GPU, but the engine cpu uses", "--engine cuda"),
-        (["--engine", "cuda", "--threads", "2"], "--threads 2 is for the engine cpu", "--engine"),
         (["--engine", "cuda", "--picture", "a.png"], "--picture a.png is for the engine cpu", ""),
         (["--engine", "cuda", "--peers", "pillow"], "there is no peer 'pillow'", ""),
         (["--json", "."], ". is a folder", "bench"),
@@ -263,6 +274,13 @@ def test_the_json_of_a_gpu(gpu, tmp_path):
     }
     assert list(case["whole"]) == ["seconds", "best", "calls"]
     assert case["peers"]["CuPy correlate"]["ratio"] == 3
+
+
+def test_threads_are_not_heeded_by_a_gpu(gpu, tmp_path):
+    path = tmp_path / "gpu.json"
+    benched(*GPU, "--channels", "1", "--dtype", "uint8", "--threads", "1", "--json", path)
+    found = json.loads(path.read_text())
+    assert (found["machine"]["threads"], len(found["cases"])) == (1, 2)
 
 
 def test_a_case_that_fails_on_a_gpu_makes_the_status_1(gpu):

@@ -13,6 +13,7 @@ import pytest
 
 from convtool import engine
 from convtool.batch import stacked
+from convtool.engine.cuda.device import INSTALL
 from convtool.terms import EngineName
 from program import SHARPEN, contents, environment, noise, pixels_of, program, save
 from shell import run
@@ -155,9 +156,7 @@ def test_python_takes_the_engine_by_its_name():
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == (
-        "there is no GPU 1: the only one is 0 (hint: choose another with --device)\n"
-    )
+    assert done.stdout == ("there is no GPU 1: the only one is 0 (hint: leave --device out)\n")
 
 
 @needs_package
@@ -232,7 +231,7 @@ def test_no_driver_or_no_device_is_one_line(folder, command):
     message, hint = refused(*command, *SHARPEN, "--engine", "cuda", "missing.png")
     assert message.startswith("error: the engine cuda needs a GPU of NVIDIA and its driver, but ")
     assert message.endswith(("the driver (libcuda) is not installed", "the driver finds no device"))
-    assert hint == "leave --engine out, or see what convtool doctor says"
+    assert hint == "install NVIDIA's driver, 580 or later, or leave --engine out"
 
 
 @needs_package
@@ -255,7 +254,7 @@ def test_a_package_that_is_missing_is_one_line(folder):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: the engine cuda needs the package numba-cuda, which is missing\n\n"
-        "hint: pip install 'convtool[cuda]'\n"
+        f"hint: {INSTALL}\n"
     )
 
 
@@ -264,8 +263,16 @@ def test_a_number_that_no_gpu_has(folder):
     words = ("apply", *SHARPEN, "--engine", "cuda", "--device", "2", "a.png")
     done = program(*words, env=environment(NUMBA_ENABLE_CUDASIM="1"))
     assert done.code == 1
-    assert done.err == (
-        "error: there is no GPU 2: the only one is 0\n\nhint: choose another with --device\n"
+    assert done.err == ("error: there is no GPU 2: the only one is 0\n\nhint: leave --device out\n")
+
+
+@pytest.mark.parametrize("name", ["gpu", "GPU", "nvidia"])
+def test_what_people_call_it_is_understood(folder, name):
+    ran = run("apply", *SHARPEN, "--engine", name, "a.png")
+    assert ran.code == 2
+    assert ran.err == (
+        f"error: --engine must be one of auto, numpy, cpu, cuda, not {name!r}\n\n"
+        "hint: did you mean cuda?\n"
     )
 
 
@@ -303,3 +310,5 @@ def test_doctor_tries_the_engine_where_there_is_one():
     done = simulated("doctor")
     assert "            cuda    works   numba-cuda " in done.out
     assert "\ngpu         0  simulated   1.0 of 1.0 GiB are free" in done.out
+    assert "               simulated: for tests; --engine auto leaves it alone\n" in done.out
+    assert "NUMBA_ENABLE_CUDASIM=1" in done.out.splitlines()[-1]

@@ -15,7 +15,7 @@ from convtool.engine.cpu import machine
 from convtool.engine.cuda import device
 from convtool.engine.cuda.device import Device
 from convtool.engine.cuda.rates import Rates
-from convtool.errors import ImageError
+from convtool.errors import DeviceError, ImageError
 from convtool.report import doctor as report
 from shell import run
 
@@ -232,7 +232,8 @@ def test_kernels_of_ones_own(works, monkeypatch, tmp_path):
 H200 = Device(0, "NVIDIA H200", (9, 0), 132, 150 << 30, 149 << 30)
 OTHER = Device(1, "NVIDIA T4", (7, 5), 40, 16 << 30, 15 << 30)
 RATES = Rates("NVIDIA H200", 5.5e10, 5.25e10, 4e12, 3e13, 0.75)
-FOUND = Gpu(driver="13.0", toolkit="numba-cuda 0.30.4", devices=(H200, OTHER), rates=(RATES, None))
+FOUND = Gpu(driver="13.0", toolkit="numba-cuda 0.30.4", devices=(H200, OTHER),
+            failures=("", ""), rates=(RATES, None))  # fmt: skip
 
 
 def test_no_gpu_is_no_trouble(works):
@@ -247,6 +248,7 @@ def test_no_gpu_is_no_trouble(works):
 
 def test_gpus_with_their_memory_and_what_was_measured_of_them(works, monkeypatch):
     monkeypatch.setattr(gpu, "look", lambda: FOUND)
+    monkeypatch.setattr(report, "simulated", lambda: False)
     ran = run("doctor")
     assert (ran.code, ran.err) == (0, "")
     assert (
@@ -264,7 +266,8 @@ def test_gpus_with_their_memory_and_what_was_measured_of_them(works, monkeypatch
     assert list(cuda) == "works problem driver toolkit devices kernels".split()
     assert (cuda["works"], cuda["problem"], cuda["driver"]) == (True, "", "13.0")
     first, second = cuda["devices"]
-    assert first == {**H200._asdict(), "compute": [9, 0], "rates": RATES._asdict()}
+    more = {"compute": [9, 0], "problem": "", "rates": RATES._asdict()}
+    assert first == H200._asdict() | more
     assert second["rates"] is None
 
 
@@ -273,20 +276,33 @@ def test_a_cuda_engine_that_does_not_work(works, monkeypatch):
     monkeypatch.setattr(gpu, "look", lambda: broken)
     ran = run("doctor")
     assert ran.code == 0
-    assert "            cuda    does not work here\n" in ran.out
+    assert "            cuda    does not work here   it was ended by signal 11\n" in ran.out
     assert ran.err == (
         "warning: the cuda engine does not work here: it was ended by signal 11 (hint: --engine "
         "cpu does without it; 'pip install --force-reinstall numba-cuda' mends what is damaged)\n"
     )
 
 
+def test_a_gpu_that_computes_wrongly_beside_one_that_does_not(works, monkeypatch):
+    monkeypatch.setattr(gpu, "look", lambda: FOUND._replace(failures=("", "no memory")))
+    monkeypatch.setattr(report, "simulated", lambda: False)
+    ran = run("doctor")
+    assert ran.code == 0
+    assert "            cuda    works   numba-cuda 0.30.4\n" in ran.out
+    assert "               does not work: no memory\n" in ran.out
+    assert "not measured" not in ran.out
+    assert ran.err == (
+        "warning: the cuda engine does not work on GPU 1: no memory (hint: choose another with "
+        "--device; nvidia-smi says who else uses it)\n"
+    )
+    _, second = json.loads(run("doctor", "--json").out)["engines"]["cuda"]["devices"]
+    assert second["problem"] == "no memory"
+
+
 def test_the_look_for_a_gpu(monkeypatch, fake_python):
-    found = {"driver": "13.0", "toolkit": "some", "failure": "wrong"}
-    devices = json.dumps([H200._asdict()])
-    fake_python(f"echo noise; echo '{json.dumps(found)[:-1]}, \"devices\": {devices}}}'")
+    fake_python(f"echo noise; echo '{json.dumps(FOUND._asdict())}'")
     monkeypatch.setattr(gpu.util, "find_spec", lambda name: "there")
-    monkeypatch.setattr(gpu.rates, "kept", lambda number: RATES if number == 0 else None)
-    assert gpu.look() == Gpu(**found, devices=(H200,), rates=(RATES,))
+    assert gpu.look() == FOUND
     fake_python("kill -11 $$")
     assert gpu.look().failure == "it was ended by signal 11"
     monkeypatch.setattr(gpu.util, "find_spec", lambda name: None)
@@ -294,7 +310,69 @@ def test_the_look_for_a_gpu(monkeypatch, fake_python):
     found = gpu.look()
     gpu.device.problem.cache_clear()
     assert found.missing == "the engine cuda needs the package numba-cuda, which is missing"
-    assert found.hint == "pip install 'convtool[cuda]'"
+    assert found.hint == device.INSTALL
+
+
+DRIVER = "the engine cuda needs a GPU of NVIDIA and its driver, but the driver"
+
+
+@pytest.mark.parametrize(
+    ("what", "absent"),
+    [
+        (f"{DRIVER} (libcuda) is not installed", True),
+        (f"{DRIVER} finds no device", True),
+        ("the engine cuda is turned off by NUMBA_DISABLE_CUDA", True),
+        (f"{DRIVER} says CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", False),
+        ("the package numba-cuda cannot be loaded: no module named cuda", False),
+        ("the driver goes up to CUDA 12.4, but numba-cuda is installed for CUDA 13", False),
+    ],
+)
+def test_what_is_not_there_is_no_trouble_and_what_is_broken_is(
+    works, monkeypatch, capsys, what, absent
+):
+    monkeypatch.setattr(gpu.device, "problem", lambda: device.Problem(what, "a way out", absent))
+    monkeypatch.setattr(gpu.device, "driver_version", lambda: "12.4")
+    monkeypatch.setattr(gpu.device, "toolkit", lambda: "numba-cuda 0.30.4")
+    assert gpu.main() == 0
+    found = Gpu(**json.loads(capsys.readouterr().out))
+    assert (found.missing, found.failure) == ((what, "") if absent else ("", what))
+    assert (found.hint, found.works) == ("a way out", False)
+    monkeypatch.setattr(gpu, "look", lambda: found._replace(devices=(), failures=(), rates=()))
+    ran = run("doctor")
+    why = what.removeprefix("the engine cuda ")
+    if absent:
+        assert f"            cuda    not here   optional; {why}\n" in ran.out
+        assert ran.err == ""
+    else:
+        assert f"            cuda    does not work here   {what}\n" in ran.out
+        assert ran.err == (
+            f"warning: the cuda engine does not work here: {what} (hint: a way out)\n"
+        )
+
+
+def test_every_gpu_is_tried(monkeypatch, capsys):
+    said = {0: "its results are not those of the reference", 1: ""}
+    monkeypatch.setattr(gpu.device, "problem", lambda: None)
+    monkeypatch.setattr(gpu.device, "devices", lambda: [H200, OTHER])
+    monkeypatch.setattr(gpu.device, "driver_version", lambda: "13.0")
+    monkeypatch.setattr(gpu, "trouble", lambda engine, number: said[number])
+    monkeypatch.setattr(gpu.rates, "kept", lambda number: RATES if number == 0 else None)
+    gpu.main()
+    found = Gpu(**json.loads(capsys.readouterr().out))
+    assert (found.failure, found.failures) == ("", [said[0], ""])
+    assert found.rates == [list(RATES), None]
+    said[1] = "no memory"
+    gpu.main()
+    assert json.loads(capsys.readouterr().out)["failure"] == said[0]
+
+
+def test_variables_that_hide_gpus_are_shown(works, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("NUMBA_DISABLE_CUDA", "1")
+    monkeypatch.setenv("NO_COLOR", "")
+    found = json.loads(run("doctor", "--json").out)["environment"]
+    assert (found["CUDA_VISIBLE_DEVICES"], found["NUMBA_DISABLE_CUDA"]) == ("", "1")
+    assert "NO_COLOR" not in found
 
 
 def test_what_is_kept_for_a_gpu_is_not_stale(works, monkeypatch):
@@ -310,24 +388,53 @@ def test_what_is_kept_for_a_gpu_is_not_stale(works, monkeypatch):
     assert "            6 files were made for other versions or processors" in out
 
 
-def test_warming_measures_the_gpus(monkeypatch, capsys):
+def test_warming_measures_the_gpus_and_keeps_what_came_of_it(monkeypatch, capsys):
+    kept = {}
     monkeypatch.setattr(warm.device, "simulated", lambda: False)
-    monkeypatch.setattr(warm.device, "problem", lambda: None)
-    monkeypatch.setattr(warm.device, "devices", lambda: [H200, OTHER])
+    monkeypatch.setattr(gpu, "look", lambda: FOUND)
     monkeypatch.setattr(warm.rates, "measure", lambda number: RATES._replace(start=number + 1.0))
-    report.show_rates(warm.measure(), as_json=False)
+    monkeypatch.setattr(warm.rates, "keep", kept.__setitem__)
+    assert report.show_rates(warm.measure(), as_json=False) == 0
     told = "55 GB/s there, 52.5 GB/s back, 4,000 GB/s within, 60,000 GFLOP/s"
     assert capsys.readouterr().out == (
         f"GPU 0 measured: {told}, 1.0 s to begin\nGPU 1 measured: {told}, 2.0 s to begin\n"
     )
-    report.show_rates(warm.measure(), as_json=True)
+    assert kept == {0: RATES._replace(start=1.0), 1: RATES._replace(start=2.0)}
+    assert report.show_rates(warm.measure(), as_json=True) == 0
     first, _ = map(json.loads, capsys.readouterr().out.splitlines())
     assert first == {"gpu": 0, **RATES._asdict(), "start": 1.0}
-    monkeypatch.setattr(warm.device, "problem", lambda: device.Problem("no driver", ""))
-    assert list(warm.measure()) == []
-    monkeypatch.setattr(warm.device, "problem", lambda: None)
+
+
+def wrongly(number):
+    raise DeviceError("it was measured wrongly", "measure again")
+
+
+@pytest.mark.parametrize(
+    ("found", "said", "status"),
+    [
+        (FOUND._replace(failures=("wrong", "")), ["GPU 0 not measured: wrong"], 1),
+        (Gpu(failure="the driver says no"), ["no GPU measured: the driver says no"], 1),
+        (Gpu("no driver", toolkit="numba-cuda"), ["no GPU measured: no driver"], 0),
+        (NO_GPU, [], 0),
+    ],
+)
+def test_what_does_not_compute_right_is_not_measured(monkeypatch, capsys, found, said, status):
+    monkeypatch.setattr(warm.device, "simulated", lambda: False)
+    monkeypatch.setattr(gpu, "look", lambda: found)
+    monkeypatch.setattr(warm.rates, "measure", wrongly)
+    if len(found.devices) == 2:
+        said = [*said, "GPU 1 not measured: it was measured wrongly (hint: measure again)"]
+    assert report.show_rates(warm.measure(), as_json=False) == status
+    assert capsys.readouterr().out.splitlines() == said
+    report.show_rates(warm.measure(), as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["not_measured"] for line in lines] == [text.split(": ", 1)[1] for text in said]
+
+
+def test_the_simulator_is_not_measured(monkeypatch, capsys):
     monkeypatch.setattr(warm.device, "simulated", lambda: True)
-    assert list(warm.measure()) == []
+    assert report.show_rates(warm.measure(), as_json=False) == 0
+    assert capsys.readouterr().out == "no GPU measured: a simulated GPU is not measured\n"
 
 
 # ---------------------------------------------------------------- compiled code
@@ -359,7 +466,7 @@ def test_after_warming_nothing_is_compiled(tmp_path, samples):
     cache, folder = tmp_path / "cache", tmp_path / "cache" / "convtool" / "machine-code"
     done = in_a_process("doctor", "--warm", "--json", cache=cache, code=FEW)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = json.loads(done.stdout.splitlines()[0])
     units = sorted(folder.iterdir())
     assert (said["folder"], said["compiled"]) == (str(folder), len(units))
     assert len(units) > 3

@@ -75,10 +75,14 @@ def test_the_bytes_are_those_of_the_pixels_and_of_what_is_stored(begun):
 
 def test_what_is_kept_is_read_and_what_is_not_is_not_looked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "machine-code")
+    monkeypatch.setattr(device, "simulated", lambda: False)
     monkeypatch.delitem(sys.modules, "numba.cuda", raising=False)
     written = json.dumps({**RATES._asdict(), "driver": "13.0"}).encode()
     cache.keep(rates._file(1), written)
     assert offload.kept(1) == RATES
+    with monkeypatch.context() as simulator:
+        simulator.setattr(device, "simulated", lambda: True)
+        assert offload.kept(1) is None
     monkeypatch.setattr(rates, "kept", refuse)
     assert offload.kept(0) is None
 
@@ -235,5 +239,5 @@ def test_a_gpu_that_is_not_there_is_said_before_any_work(monkeypatch):
     monkeypatch.setattr(engine, "finished", refuse)
     with pytest.raises(DeviceError) as caught:
         conv2d(np.ones((1, 8, 8, 3)), FULL[0], engine="cuda", device=7)
-    assert (caught.value.message, caught.value.hint) == tuple(problem)
+    assert (caught.value.message, caught.value.hint) == (problem.what, problem.hint)
     assert caught.value.status == 1

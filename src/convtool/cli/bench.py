@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from convtool.cli import help
+from convtool.cli import help, options
 from convtool.errors import UsageError
 
 CASES, MEASURING, OUTPUT = "Cases", "Measuring", "Output"
@@ -53,7 +53,7 @@ Examples:
 Exit status:
   0    done
   1    no GPU for --engine cuda, or a case failed on it
-  2    the command line is wrong
+  2    the command line is wrong, or every case is left out by it
   130  interrupted
 
 Environment:
@@ -120,7 +120,7 @@ def bench(
         int | None,
         typer.Option(
             metavar="N",
-            help="For us and for every peer that can be told.",
+            help="For us and for every peer that can be told; the GPU's do not heed it.",
             rich_help_panel=MEASURING,
             show_default="all cores",
         ),
@@ -200,8 +200,9 @@ def bench(
     from convtool.terms import EngineName, MethodName
 
     check_threads(threads)
-    _see_that_they_fit(engine, device=device, threads=threads, picture=picture)
-    on_gpu = choice(EngineName, engine, "--engine") is EngineName.CUDA
+    who = options.engine_name(engine)
+    _see_that_they_fit(who, device=device, picture=picture)
+    on_gpu = who is EngineName.CUDA
     known: tuple[others.Peer, ...] = others.PEERS
     if on_gpu:
         from convtool.bench import gpu, gpu_peers
@@ -237,6 +238,8 @@ def bench(
     )
     results = run.run(wanted, settings, found.measure if found else run.measure)
     status = report.follow(results, curves.measure(kinds[0], settings, sizes))
+    if refused := report.refused:
+        raise UsageError(f"every case is left out: {refused.message}", refused.hint)
     if json == "-":
         typer.echo(report.json(_command(context)), nl=False)
     elif json:
@@ -249,27 +252,21 @@ def bench(
     raise typer.Exit(status)
 
 
-def _see_that_they_fit(
-    engine: str, *, device: int | None, threads: int | None, picture: str | None
-) -> None:
+def _see_that_they_fit(name: str, *, device: int | None, picture: str | None) -> None:
     """Refuse what the engine has no use for."""
-    name = engine.strip().lower()
     if name not in ENGINES:
-        raise UsageError(
-            f"--engine must be one of {', '.join(ENGINES)}, not {engine!r}",
-            "the others are chosen among, or are references",
-        )
+        why = "auto chooses among them" if name == "auto" else f"{name} is the reference"
+        raise UsageError(f"--engine must be one of {', '.join(ENGINES)}, not {str(name)!r}", why)
     if name == "cpu" and device is not None:
         raise UsageError(
             f"--device {device} chooses a GPU, but the engine cpu uses none",
             "leave --device out, or use --engine cuda",
         )
-    for option, value in (("--threads", threads), ("--picture", picture)):
-        if name == "cuda" and value is not None:
-            raise UsageError(
-                f"{option} {value} is for the engine cpu, not for cuda",
-                f"leave {option} out, or use --engine cpu",
-            )
+    if name == "cuda" and picture is not None:
+        raise UsageError(
+            f"--picture {picture} is for the engine cpu, not for cuda",
+            "leave --picture out, or use --engine cpu",
+        )
 
 
 def _command(context: typer.Context) -> str:

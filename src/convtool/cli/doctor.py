@@ -17,8 +17,8 @@ mended is a warning with a way out.
 
 The cpu engine compiles itself for a processor: a few seconds when a kind of
 kernel is first used, never again. --warm does so for all presets ahead of time,
-which takes a minute or less and may be interrupted; and it measures the GPU, so
-that --engine auto knows when that pays.
+which takes a minute or less and may be interrupted; and it measures every GPU
+that computes as it should, so that --engine auto knows when that pays.
 """
 
 NOTES = f"""\
@@ -31,12 +31,14 @@ Examples:
 Fine print:
   --warm     is for 8-bit pictures, grey and RGB with and without alpha, at
              strides 1 and 2, by the method that is taken for photographs. Other
-             kinds are compiled when they are first asked for.
+             kinds are compiled when they are first asked for. A GPU should have
+             nothing else to do meanwhile: by what comes of it auto chooses.
   --clear    removes what convtool put there, and nothing else.
 
 Exit status:
   0    all works, perhaps with warnings
-  1    the cpu engine does not work here, or its code cannot be kept (--warm)
+  1    the cpu engine does not work here, or its code cannot be kept, or a GPU
+       that is there does not work (--warm)
   2    the command line is wrong
   130  interrupted; what was compiled is kept
 
@@ -86,5 +88,5 @@ def doctor(
             pictures = sum(len(errand.names) for errand in errands)
             events = warming.warm(errands)
             status = report.follow_warming(events, pictures, as_json=json)
-        report.show_rates(warming.measure(), as_json=json)
+        status |= report.show_rates(warming.measure(), as_json=json)
         raise typer.Exit(status)

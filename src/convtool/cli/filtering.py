@@ -247,7 +247,9 @@ Engine = Annotated[
 Method = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="How: auto, direct, separable, gemm, fft.", rich_help_panel=RUN
+        metavar="NAME",
+        help="How: auto, direct, separable, gemm, fft (which cuda does not have).",
+        rich_help_panel=RUN,
     ),
 ]
 Jobs = Annotated[
@@ -266,7 +268,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Threads of the cpu engine.",
+        help="Threads of the cpu engine; the others do not heed it.",
         rich_help_panel=RUN,
         show_default="all cores",
     ),
@@ -276,7 +278,7 @@ Device = Annotated[
     typer.Option(
         metavar="N",
         min=0,
-        help="Which GPU the cuda engine uses; 'convtool doctor' lists them.",
+        help="Which GPU, where the cuda engine computes; 'convtool doctor' lists them.",
         rich_help_panel=RUN,
         show_default="0, the first",
     ),
@@ -392,7 +394,7 @@ def run(
         raise UsageError("--quiet and --verbose exclude each other")
     if no_clobber and skip_existing:
         raise UsageError("--no-clobber and --skip-existing exclude each other")
-    who = choice(terms.EngineName, engine, "--engine")
+    who = options.engine_name(engine)
     _see_to_the_device(who, device)
 
     if inputs and not (dry_run or skip_existing or no_clobber):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convtool.errors import UsageError
-from convtool.terms import Op
+from convtool.terms import EngineName, Op
 
 if TYPE_CHECKING:
     from convtool.geometry import ConvSpec
@@ -166,3 +166,24 @@ def numbers(text: str | None, name: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"{name} takes numbers separated by commas, not {text!r}") from None
+
+
+# What people call the engine for GPUs.
+GPUS = ("gpu", "nvidia")
+
+
+def engine_name(text: str) -> EngineName:
+    """Read --engine.
+
+    Raises
+    ------
+    UsageError
+        Where there is no such engine.
+    """
+    from convtool.geometry import choice
+
+    if text.strip().lower() in GPUS:
+        raise UsageError(
+            f"--engine must be one of {', '.join(EngineName)}, not {text!r}", "did you mean cuda?"
+        )
+    return choice(EngineName, text, "--engine")

@@ -22,8 +22,11 @@ from convtool.version import __version__
 # The names under which libraries are shown, and installed.
 LIBRARIES = {"NumPy": "numpy", "Pillow": "pillow", "Numba": "numba", "llvmlite": "llvmlite"}
 
-# What changes how convtool behaves.
-VARIABLES = ("NO_COLOR", "FORCE_COLOR", "TERM", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+# What changes how convtool behaves; of the last, which hides GPUs, also where it is empty.
+VARIABLES = (
+    *("NO_COLOR", "FORCE_COLOR", "TERM", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
+    *("NUMBA_ENABLE_CUDASIM", "NUMBA_DISABLE_CUDA", "NUMBA_CUDA_DRIVER", "CUDA_VISIBLE_DEVICES"),
+)
 
 
 class Trouble(NamedTuple):
@@ -137,10 +140,15 @@ def examine() -> Facts:
         own_folder=presets.own_folder(),
         own=sum(entry.own for entry in entries) - len(broken),
         broken=broken,
-        environment={name: os.environ[name] for name in VARIABLES if os.environ.get(name)},
+        environment=_environment(),
         terminal=sys.stdout.isatty(),
         troubles=tuple(_troubles(failure, found, cache, codecs, broken)),
     )
+
+
+def _environment() -> dict[str, str]:
+    found = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    return {name: text for name, text in found.items() if text or name == VARIABLES[-1]}
 
 
 def _kept() -> tuple[machine.State, machine.State]:
@@ -210,14 +218,7 @@ def _troubles(
                 "mends what is damaged",
             )
         )
-    if gpu.failure:  # that none is there is no trouble
-        found.append(
-            Trouble(
-                f"the cuda engine does not work here: {gpu.failure}",
-                "--engine cpu does without it; 'pip install --force-reinstall numba-cuda' mends "
-                "what is damaged",
-            )
-        )
+    found += _gpu_troubles(gpu)
     if cache.problem:
         found.append(
             Trouble(
@@ -239,3 +240,24 @@ def _troubles(
         for path in broken
     ]
     return found
+
+
+def _gpu_troubles(gpu: Gpu) -> list[Trouble]:
+    """Say what does not work; that no GPU is there is no trouble."""
+    if gpu.failure:
+        return [
+            Trouble(
+                f"the cuda engine does not work here: {gpu.failure}",
+                gpu.hint
+                or "--engine cpu does without it; 'pip install --force-reinstall numba-cuda' mends "
+                "what is damaged",
+            )
+        ]
+    return [
+        Trouble(
+            f"the cuda engine does not work on GPU {one.number}: {failure}",
+            "choose another with --device; nvidia-smi says who else uses it",
+        )
+        for one, failure in zip(gpu.devices, gpu.failures, strict=True)
+        if failure
+    ]

@@ -36,8 +36,15 @@ def elsewhere(module: str) -> tuple[str, str]:
     return done.stdout, ""
 
 
-def trouble(engine: EngineName) -> str:
-    """Filter a small image with an engine and the reference; say what is wrong, or nothing."""
+def trouble(engine: EngineName, device: int = 0) -> str:
+    """Filter a small image with an engine and the reference; say what is wrong, or nothing.
+
+    Parameters
+    ----------
+    engine : EngineName
+    device : int
+        The number of the GPU, for the cuda engine.
+    """
     import numpy as np
 
     from convtool.engine import conv2d
@@ -45,7 +52,7 @@ def trouble(engine: EngineName) -> str:
     image = np.arange(5 * 64, dtype=np.uint8).reshape(1, 5, 64, 1)
     kernel = np.ones((3, 3))
     try:
-        found = conv2d(image, kernel, dtype="uint8", engine=engine)
+        found = conv2d(image, kernel, dtype="uint8", engine=engine, device=device)
     except (ConvtoolError, ImportError, OSError) as error:
         return str(error)
     if (found != conv2d(image, kernel, dtype="uint8", engine="numpy")).any():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convtool import batch, engine, images, kernels
+from convtool.doctor import gpu
 from convtool.engine.cpu import machine
 from convtool.engine.cuda import device, rates
 from convtool.engine.cuda.rates import Rates
@@ -45,6 +46,27 @@ class Errand(NamedTuple):
 
     request: batch.Request
     names: list[str]
+
+
+class Measured(NamedTuple):
+    """What came of measuring a GPU.
+
+    Parameters
+    ----------
+    number : int or None
+        Of the GPU; None where it is not of one.
+    rates : Rates or None
+        None where it was not measured.
+    why : str
+        Why it was not.
+    failed : bool
+        Whether something is there that does not work.
+    """
+
+    number: int | None
+    rates: Rates | None = None
+    why: str = ""
+    failed: bool = False
 
 
 def warm(errands: list[Errand]) -> Iterator[batch.Event]:
@@ -103,14 +125,36 @@ def clear() -> int:
         ) from None
 
 
-def measure() -> Iterator[tuple[int, Rates]]:
-    """Measure every GPU there is, by which --engine auto then chooses; yield number and rates.
+def measure() -> Iterator[Measured]:
+    """Measure every GPU that computes what it should, and keep it: --engine auto chooses by that.
 
-    The simulator has nothing to measure.
+    Yields
+    ------
+    Measured
+        Of each GPU; or why none was measured, unless the package for GPUs is not installed.
     """
-    if not device.simulated() and device.problem() is None:
-        for one in device.devices():
-            yield one.number, rates.measure(one.number)
+    if device.simulated():
+        yield Measured(None, why="a simulated GPU is not measured")
+        return
+    found = gpu.look()
+    if found.missing and found.toolkit:
+        yield Measured(None, why=found.missing)
+    if found.failure and not found.devices:
+        yield Measured(None, why=found.failure, failed=True)
+    for one, failure in zip(found.devices, found.failures, strict=True):
+        if failure:
+            yield Measured(one.number, why=failure, failed=True)
+        else:
+            yield _measured(one.number)
+
+
+def _measured(number: int) -> Measured:
+    try:
+        found = rates.measure(number)
+        rates.keep(number, found)
+    except ConvtoolError as error:
+        return Measured(number, why=str(error), failed=True)
+    return Measured(number, found)
 
 
 def _specs(name: str) -> Iterator[ConvSpec]:

@@ -67,6 +67,8 @@ def start(rates: "Rates") -> float:
 def kept(number: int) -> "Rates | None":
     """Return what was measured of a device, if something was; needs no device.
 
+    Nothing under the simulator, which is for tests and slow beyond measure.
+
     Where nothing was, which is so on most machines, that costs a look into a folder: to import what
     reads and measures rates takes longer than many a photograph.
     """
@@ -85,10 +87,7 @@ def kept_if_worth(least: float, number: int) -> "Rates | None":
 
 
 def usable(number: int) -> bool:
-    """Whether the device is there, and is the one that was measured; loads what talks to it.
-
-    Never under the simulator, which is for tests and slow beyond measure.
-    """
+    """Whether the device is there, and is the one that was measured; loads what talks to it."""
     from convtool.engine.cuda import device
 
     if device.simulated() or device.problem(number):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from convtool.bench.curves import Point, crossings, lines
 from convtool.bench.machine import Machine
 from convtool.bench.run import Floors, LeftOut, PeerTiming, Result
-from convtool.errors import DeviceError
+from convtool.errors import ConvtoolError, DeviceError
 from convtool.report.events import Progress, listening
 from convtool.report.lines import BAD, DIM, GOOD, HEAD, WARN, Line, emit, entry
 
@@ -110,6 +110,15 @@ class Report:
         self._emit(self._sum())
         failed = any(isinstance(each.error, DeviceError) for each in self.left_out)
         return 130 if self.interrupted else int(failed)
+
+    @property
+    def refused(self) -> ConvtoolError | None:
+        """Why no case can be done as asked; None where one was, or failed on its way."""
+        errors = [each.error for each in self.left_out]
+        done = self.results or self.points or self.interrupted
+        if done or any(isinstance(error, DeviceError) for error in errors):
+            return None
+        return errors[0] if errors else None
 
     def _header(self) -> list[Line]:
         others = ", ".join(f"{name} {version}" for name, version in self.peers.items())

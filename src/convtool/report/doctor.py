@@ -8,8 +8,9 @@ from time import perf_counter
 from convtool.batch import Event, Failed
 from convtool.doctor.facts import Codec, Facts, Trouble
 from convtool.doctor.gpu import Gpu
+from convtool.doctor.warm import Measured
 from convtool.engine.cpu import machine
-from convtool.engine.cuda.device import Device
+from convtool.engine.cuda.device import Device, simulated
 from convtool.engine.cuda.rates import Rates
 from convtool.report.events import Progress, failure_line
 from convtool.report.lines import BAD, DIM, GOOD, WARN, Line, emit, entry
@@ -59,20 +60,18 @@ def _cuda(gpu: Gpu) -> list[tuple[str, str]]:
     if gpu.works:
         return [("cuda    works", GOOD), (f"   {gpu.toolkit}", DIM)]
     if gpu.failure:
-        return [("cuda    does not work here", BAD)]
+        return [("cuda    does not work here", BAD), (f"   {gpu.failure}", DIM)]
     why = gpu.missing.removeprefix("the engine cuda ")
-    way = "" if gpu.toolkit else f": {gpu.hint}"
+    way = f": {gpu.hint}" if gpu.hint.startswith("pip ") else ""
     return [("cuda    not here", ""), (f"   optional; {why}{way}", DIM)]
 
 
 def _gpus(gpu: Gpu) -> list[Line]:
     """Say what each GPU is and was measured to do."""
     lines: list[Line] = []
-    for device, rates in zip(gpu.devices, gpu.rates, strict=True):
-        lines += [
-            entry("" if lines else "gpu", *_device(device, gpu.driver)),
-            entry("", *_rates(rates)),
-        ]
+    for device, failure, rates in zip(gpu.devices, gpu.failures, gpu.rates, strict=True):
+        told = [(f"   does not work: {failure}", BAD)] if failure else _rates(rates)
+        lines += [entry("" if lines else "gpu", *_device(device, gpu.driver)), entry("", *told)]
     return lines
 
 
@@ -90,6 +89,8 @@ def _gib(size: int) -> str:
 
 
 def _rates(rates: Rates | None) -> list[tuple[str, str]]:
+    if simulated():
+        return [("   simulated: for tests; --engine auto leaves it alone", DIM)]
     if rates is None:
         return [
             ("   not measured: --engine auto leaves it alone", ""),
@@ -209,20 +210,34 @@ def _cuda_json(gpu: Gpu, kernels: machine.State) -> dict[str, object]:
         "driver": gpu.driver,
         "toolkit": gpu.toolkit,
         "devices": [
-            {**device._asdict(), "rates": rates and rates._asdict()}
-            for device, rates in zip(gpu.devices, gpu.rates, strict=True)
+            {**device._asdict(), "problem": failure, "rates": rates and rates._asdict()}
+            for device, failure, rates in zip(gpu.devices, gpu.failures, gpu.rates, strict=True)
         ],
         "kernels": {"units": kernels.units, "bytes": kernels.bytes},
     }
 
 
-def show_rates(measured: Iterable[tuple[int, Rates]], *, as_json: bool) -> None:
-    """Say of each GPU what it was measured to do, as it is measured."""
-    for number, rates in measured:
+def show_rates(measured: Iterable[Measured], *, as_json: bool) -> int:
+    """Say of each GPU what it was measured to do, as it is measured, or why it was not.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 1 where a GPU does not work.
+    """
+    status = 0
+    for each in measured:
+        status |= each.failed
         if as_json:
-            print(json.dumps({"gpu": number, **rates._asdict()}))
+            told = each.rates._asdict() if each.rates else {"not_measured": each.why}
+            print(json.dumps({"gpu": each.number, **told}))
+        elif each.rates:
+            emit([[(f"GPU {each.number} measured", GOOD), (f": {rates_text(each.rates)}", "")]])
         else:
-            emit([[(f"GPU {number} measured", GOOD), (f": {rates_text(rates)}", "")]])
+            which = "no GPU" if each.number is None else f"GPU {each.number} not"
+            style = BAD if each.failed else ""
+            emit([[(f"{which} measured", style), (f": {each.why}", "")]])
+    return status
 
 
 def show_cleared(removed: int, *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from threading import Lock
@@ -22,7 +22,8 @@ from convtool.batch import (
     Target,
     Verified,
 )
-from convtool.engine.planner import Choice, Option
+from convtool.engine import offload
+from convtool.engine.planner import START, Choice, Option
 from convtool.geometry import Note, size_text
 from convtool.report.lines import BAD, DIM, GOOD, WARN, Line, emit, entry
 from convtool.report.plans import (
@@ -142,7 +143,7 @@ class Report:
         notes = job.notes if isinstance(event, Planned) else event.notes
         lines = plan_lines(self.request, job)
         if self.verbose:
-            lines += option_lines(job)
+            lines += option_lines(self.request, job)
         if lines == self._shown:
             lines = []
         else:
@@ -296,8 +297,12 @@ def plan_lines(request: Request, job: Job) -> list[Line]:
     return lines
 
 
-def option_lines(job: Job) -> list[Line]:
-    """Say what every way to compute the plan would cost, by estimate; the one taken has a star."""
+def option_lines(request: Request, job: Job) -> list[Line]:
+    """Say what every way to compute the plan would cost, by estimate; the one taken has a star.
+
+    Where the engine was chosen, what it takes to begin with each stands beside it, once for all
+    images: the quickest way is not taken where that is more than it saves.
+    """
     if job.chain:
         from convtool.report import stacked
 
@@ -309,10 +314,21 @@ def option_lines(job: Job) -> list[Line]:
             f"{'*' if (option.engine, option.method) == chosen else ' '} "
             f"{option.engine}, {option.method}",
             (f"   {estimate_text(option)}", GOOD),
+            (_beginning(option, job.choice) if request.engine is EngineName.AUTO else "", ""),
             (f"   {option.how}" if option.how else "", DIM),
         )
         for number, option in enumerate(job.choice.options)
     ]
+
+
+def _beginning(option: Option, choice: Choice) -> str:
+    """Say what it takes to begin with an engine."""
+    seconds = 0.0
+    if option.engine is EngineName.CPU:
+        seconds = START
+    elif option.engine is EngineName.CUDA and (rates := offload.kept(choice.device)):
+        seconds = rates.start
+    return f" + {seconds_text(seconds)} to begin with" if seconds else ""
 
 
 def who_text(choice: Choice) -> str:
@@ -382,9 +398,10 @@ def outputs_text(job: Job) -> str:
 
 def values_text(event: Done) -> str:
     """Say how the responses lay and what saturation did to them."""
-    if event.minimum is None or event.maximum is None:
+    ends = [end for end in (event.minimum, event.maximum) if end is not None and isfinite(end)]
+    if len(ends) < 2:
         return "no finite values"
-    low, high = number_texts(event.minimum, event.maximum)
+    low, high = number_texts(*ends)
     if event.job.chain:  # every map of a sheet has a range of its own
         return f"values {low} to {high}"
     text = f"values {low} to {high}, {event.job.range}"
@@ -447,16 +464,9 @@ def event_json(request: Request, event: Event, *, verbose: bool = False) -> dict
     }
     if isinstance(event, Done):
         if event.verified:
-            # JSON has no infinity.
-            told = event.verified._asdict().items()
-            record["verified"] = {
-                key: None if v is None or not isfinite(v) else v for key, v in told
-            }
-        record["values"] = {
-            "min": event.minimum,
-            "max": event.maximum,
-            **({} if job.chain else {"clipped": event.clipped}),
-        }
+            record["verified"] = _finite(event.verified._asdict())
+        clipped = {} if job.chain else {"clipped": event.clipped}
+        record["values"] = _finite({"min": event.minimum, "max": event.maximum, **clipped})
         record["seconds"] = {
             "read": event.read,
             "compute": event.compute,
@@ -466,6 +476,11 @@ def event_json(request: Request, event: Event, *, verbose: bool = False) -> dict
     else:
         record["planned"] = True
     return record
+
+
+def _finite(numbers: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return nothing for what is not finite, as JSON has neither NaN nor infinity."""
+    return {key: None if n is None or not isfinite(n) else n for key, n in numbers.items()}
 
 
 def _job_json(request: Request, job: Job, *, verbose: bool) -> dict[str, object]:

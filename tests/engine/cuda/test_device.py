@@ -28,6 +28,7 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch):
     with pytest.raises(DeviceError, match="needs the package numba-cuda, which is missing") as told:
         device.require()
     assert told.value.hint == device.INSTALL
+    assert device.problem().absent
     assert told.value.status == 1
 
 

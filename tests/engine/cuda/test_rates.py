@@ -30,9 +30,10 @@ def folder(tmp_path, monkeypatch):
 
 def test_what_was_kept_is_found_again_by_the_number_of_the_device(folder):
     assert rates.kept() is None
-    rates._keep(1, FOUND)
+    rates.keep(1, FOUND)
     assert rates.kept() is None
     assert rates.kept(1) == FOUND
+    assert [number for number in range(3) if rates.there(number)] == [1]
     assert [path.name for path in folder.iterdir()] == ["gpu-1-rates.unit"]
     assert cache.clear() == 1
     assert rates.kept(1) is None
@@ -57,6 +58,9 @@ WHOLE = {**FOUND._asdict(), "driver": "13.0"}
         json.dumps({**WHOLE, "copy": float("nan")}).encode(),
         json.dumps({**WHOLE, "copy": float("inf")}).encode(),
         json.dumps({**WHOLE, "copy": "fast"}).encode(),
+        json.dumps({**WHOLE, "up": 1.1e15}).encode(),
+        json.dumps({**WHOLE, "multiply_adds": 1.1e16}).encode(),
+        json.dumps({**WHOLE, "start": 61}).encode(),
     ],
 )
 def test_what_makes_no_sense_is_not_used(folder, content):
@@ -67,7 +71,7 @@ def test_what_makes_no_sense_is_not_used(folder, content):
 
 
 def test_beside_a_device_its_name_and_driver_must_be_those_that_were_measured(folder, monkeypatch):
-    rates._keep(0, FOUND)
+    rates.keep(0, FOUND)
     monkeypatch.setattr(device, "loaded", lambda: True)
     monkeypatch.setattr(device, "problem", lambda number: None)
     monkeypatch.setattr(rates, "_name", lambda number: "A GPU")
@@ -82,6 +86,34 @@ def test_beside_a_device_its_name_and_driver_must_be_those_that_were_measured(fo
     assert rates.kept() is None
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"copy": 2e15}, "copy must lie between 0 and 1e+15 bytes a second, but is 2e+15"),
+        ({"up": 0.0}, "up must lie between 0 and 1e+15 bytes a second, but is 0"),
+        ({"down": float("nan")}, "down must lie between 0 and 1e+15 bytes a second, but is nan"),
+        (
+            {"multiply_adds": float("inf")},
+            "multiply_adds must lie between 0 and 1e+16 a second, but is inf",
+        ),
+        ({"start": -1.0}, "start must lie between 0 and 60 seconds, but is -1"),
+    ],
+)
+def test_what_no_device_does_is_refused(folder, wrong, message):
+    with pytest.raises(device.DeviceError) as found:
+        rates.keep(1, FOUND._replace(**wrong))
+    assert found.value.message == f"GPU 1 was measured wrongly: {message}"
+    assert found.value.hint == "measure again when nobody else uses it; nvidia-smi says who does"
+    assert not folder.exists()
+
+
+def test_under_the_simulator_nothing_that_was_kept_is_used(folder, monkeypatch):
+    rates.keep(0, FOUND)
+    monkeypatch.setattr(device, "simulated", lambda: True)
+    assert rates.kept() is None
+    assert rates.there(0)
+
+
 def test_loading_is_measured_in_another_process_or_remembered_or_assumed(folder, monkeypatch):
     def ends(text):
         return lambda *a, **k: subprocess.CompletedProcess(a, 0, text, "")
@@ -90,7 +122,7 @@ def test_loading_is_measured_in_another_process_or_remembered_or_assumed(folder,
     assert rates._load_elsewhere(0) == 0.25
     monkeypatch.setattr(subprocess, "run", ends("no GPU"))
     assert rates._load_elsewhere(0) == rates.ASSUMED_START
-    rates._keep(0, FOUND)
+    rates.keep(0, FOUND)
     assert rates._load_elsewhere(0) == 0.7
 
 
@@ -128,7 +160,7 @@ print(rates.kept())
 """
 
 
-def test_the_simulator_is_measured_and_never_kept(tmp_path):
+def test_the_simulator_is_measured_and_nothing_is_kept_by_that(tmp_path):
     assert simulated(MEASURE, tmp_path) == ["[]", "simulated True", "None"]
     assert list(tmp_path.rglob("*rates*")) == []
 
@@ -136,6 +168,8 @@ def test_the_simulator_is_measured_and_never_kept(tmp_path):
 REAL = """
 from convtool.engine.cuda import rates
 found = rates.measure()
+assert rates.kept() is None
+rates.keep(0, found)
 assert rates.kept() == found
 print(*found[1:])
 """
@@ -144,7 +178,7 @@ print(*found[1:])
 @pytest.mark.skipif(
     os.environ.get("CONVTOOL_TEST_GPU", "0") == "0", reason="needs a GPU, and CONVTOOL_TEST_GPU=1"
 )
-def test_a_real_gpu_is_measured_and_its_rates_kept(tmp_path):
+def test_a_real_gpu_is_measured_and_its_rates_can_be_kept(tmp_path):
     [line] = printed(REAL, NUMBA_ENABLE_CUDASIM="0", XDG_CACHE_HOME=str(tmp_path))
     up, down, copy, multiply_adds, start = map(float, line.split())
     # A device copies in its own memory more quickly than over a bus; nothing is as slow as this.

@@ -22,10 +22,19 @@ LEAST_COMPUTE = (7, 5)
 
 
 class Problem(NamedTuple):
-    """Why no GPU can be used, and a way out."""
+    """Why no GPU can be used, and a way out.
+
+    Parameters
+    ----------
+    what, hint : str
+    absent : bool
+        Whether something is not there, which is so on most machines and well; else something is
+        there that does not work.
+    """
 
     what: str
     hint: str
+    absent: bool = False
 
 
 class Device(NamedTuple):
@@ -64,7 +73,9 @@ def loaded() -> bool:
 def problem(number: int = 0) -> Problem | None:
     """Say what is missing for the device of that number: package, driver or device; or nothing."""
     if util.find_spec("numba_cuda") is None:
-        return Problem(f"the engine cuda needs the package {PACKAGE}, which is missing", INSTALL)
+        return Problem(
+            f"the engine cuda needs the package {PACKAGE}, which is missing", INSTALL, True
+        )
     if simulated():
         return None if number == 0 else _no_device(number, 1)
     if old := _old_driver():
@@ -93,7 +104,7 @@ def _trouble() -> Problem:
     hint = "install NVIDIA's driver, 580 or later, or leave --engine out"
     needs = "the engine cuda needs a GPU of NVIDIA and its driver, but the driver"
     if os.environ.get("NUMBA_DISABLE_CUDA", "0") not in ("", "0"):
-        return Problem("the engine cuda is turned off by NUMBA_DISABLE_CUDA", "unset it")
+        return Problem("the engine cuda is turned off by NUMBA_DISABLE_CUDA", "unset it", True)
     try:
         from cuda.bindings import driver
 
@@ -101,13 +112,13 @@ def _trouble() -> Problem:
     except ImportError as error:
         return Problem(f"the package cuda-bindings cannot be loaded: {error}", INSTALL)
     except Exception:
-        return Problem(f"{needs} (libcuda) is not installed", hint)
+        return Problem(f"{needs} (libcuda) is not installed", hint, True)
     if status == driver.CUresult.CUDA_ERROR_NO_DEVICE:
-        return Problem(f"{needs} finds no device", hint)
+        return Problem(f"{needs} finds no device", hint, True)
     if status != driver.CUresult.CUDA_SUCCESS:
         return Problem(f"{needs} says {status.name}", hint)
     return Problem(
-        "the engine cuda needs NVIDIA's compiler, nvidia-nvvm, which is missing", INSTALL
+        "the engine cuda needs NVIDIA's compiler, nvidia-nvvm, which is missing", INSTALL, True
     )
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
-from math import isfinite
 from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 
 from convtool.engine import cache as files
 from convtool.engine.cuda import device
+from convtool.errors import DeviceError
 
 # Bytes that go to the device and back, and that are copied on it: several times its cache, but no
 # more than a part of what is free there.
@@ -35,6 +35,11 @@ MOST_ROUNDS = 1 << 20
 # holds as many at once, and eight warps keep each of its four schedulers busy.
 THREADS = 256
 BLOCKS = 4
+
+# What no device reaches: bytes a second, in its memory or to it, and multiply-adds a second. The
+# largest of 2025 move 8e12 bytes and do 4e13 multiply-adds in float32.
+MOST_BYTES = 1e15
+MOST_MULTIPLY_ADDS = 1e16
 
 # An event is this exact, in seconds.
 RESOLUTION = 5e-7
@@ -72,8 +77,23 @@ class Rates(NamedTuple):
 def kept(number: int = 0) -> Rates | None:
     """Return what was measured before, without loading anything that talks to a GPU.
 
-    Where this process has loaded that already, rates of another device or driver are not returned.
+    Where this process has loaded that already, rates of another device or driver are not returned;
+    under the simulator none are.
     """
+    found = None if device.simulated() else _read(number)
+    if found is None:
+        return None
+    rates, driver = found
+    return rates if _fits(number, rates.name, driver) else None
+
+
+def there(number: int) -> bool:
+    """Whether something was kept of a device of that number, be it there or not."""
+    return _read(number) is not None
+
+
+def _read(number: int) -> tuple[Rates, str] | None:
+    """Return what was kept that makes sense, and the driver that it was measured with."""
     import json
 
     content = files.read(_file(number))
@@ -83,10 +103,24 @@ def kept(number: int = 0) -> Rates | None:
         found = json.loads(content)
         driver = found.pop("driver")
         rates = Rates(**found)
-        sound = all(value > 0 and isfinite(value) for value in rates[1:])
+        return None if _nonsense(rates) else (rates, driver)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return rates if sound and _fits(number, rates.name, driver) else None
+
+
+def _nonsense(rates: Rates) -> str:
+    """Say what of the rates no device does; nothing where all of it may be."""
+    for what, most, unit in (
+        ("up", MOST_BYTES, "bytes a second"),
+        ("down", MOST_BYTES, "bytes a second"),
+        ("copy", MOST_BYTES, "bytes a second"),
+        ("multiply_adds", MOST_MULTIPLY_ADDS, "a second"),
+        ("start", PATIENCE, "seconds"),
+    ):
+        value = getattr(rates, what)
+        if not 0 < value <= most:  # nor is NaN
+            return f"{what} must lie between 0 and {most:.3g} {unit}, but is {value:.3g}"
+    return ""
 
 
 def _file(number: int) -> str:
@@ -95,7 +129,7 @@ def _file(number: int) -> str:
 
 def _fits(number: int, name: str, driver: str) -> bool:
     """Whether that is the device, as far as this process can tell at no cost."""
-    if not device.loaded() or device.simulated():
+    if not device.loaded():
         return True
     if device.problem(number) is not None:
         return False
@@ -108,14 +142,12 @@ def _name(number: int) -> str:
 
 
 def measure(number: int = 0) -> Rates:
-    """Measure a device, which takes a moment, and keep what came of it.
-
-    Under the simulator sizes are tiny, and nothing is kept.
+    """Measure a device, which takes a moment; under the simulator sizes are tiny.
 
     Raises
     ------
     DeviceError
-        Where there is no such device.
+        Where there is no such device, or its clock gives what no device does.
     """
     before = device.loaded()
     start = load(number)
@@ -127,16 +159,34 @@ def measure(number: int = 0) -> Rates:
         up, down = _transfers(cuda)
         copy = _copy(cuda, found.free)
         rates = Rates(found.name, up, down, copy, Multipliers(number).rate(), start)
-    if not device.simulated():
-        _keep(number, rates)
+    _see_that_it_may_be(number, rates)
     return rates
 
 
-def _keep(number: int, rates: Rates) -> None:
+def keep(number: int, rates: Rates) -> None:
+    """Keep what was measured, for `auto` to choose by.
+
+    It is for devices that were seen to compute what they should, and that have nothing else to do
+    meanwhile: a rate that is wrong stays wrong.
+
+    Raises
+    ------
+    DeviceError
+        Where no device does that.
+    """
     import json
 
+    _see_that_it_may_be(number, rates)
     content = {**rates._asdict(), "driver": device.driver_version()}
     files.keep(_file(number), json.dumps(content).encode())
+
+
+def _see_that_it_may_be(number: int, rates: Rates) -> None:
+    if what := _nonsense(rates):
+        raise DeviceError(
+            f"GPU {number} was measured wrongly: {what}",
+            "measure again when nobody else uses it; nvidia-smi says who does",
+        )
 
 
 def load(number: int) -> float:
