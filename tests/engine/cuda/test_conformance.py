@@ -47,7 +47,7 @@ def some(few, many):
 # Against plain loops, on the cases that the other engines are held to
 
 
-@tried(max_examples=some(20, 600))
+@tried(max_examples=some(12, 600))
 @given(case=test_engines.cases())
 def test_integers_are_exact(case):
     images, kernel, options = case
@@ -59,7 +59,7 @@ def test_integers_are_exact(case):
     np.testing.assert_array_equal(images, before)
 
 
-@tried(max_examples=some(10, 500))
+@tried(max_examples=some(6, 500))
 @given(case=test_engines.cases(integers=False))
 def test_real_numbers_are_as_good_as_float32(case):
     images, kernel, options = case
@@ -68,7 +68,7 @@ def test_real_numbers_are_as_good_as_float32(case):
     assert (np.abs(result - expected) <= test_engines.ROUNDINGS * 2.0**-24 * size).all()
 
 
-@tried(max_examples=some(15, 150))
+@tried(max_examples=some(5, 150))
 @given(test_transposed.cases(), st.sampled_from(test_transposed.BORDERS))
 def test_transposed_by_every_method(case, border):
     x, w, asked, settled = case
@@ -94,21 +94,21 @@ def agree(images, kernel, options, method):
     np.testing.assert_array_equal(result, expected)
 
 
-@tried(max_examples=some(8, 150))
+@tried(max_examples=some(5, 150))
 @given(case=test_methods.cases())
 def test_direct(case):
     rng, images, size, options, _ = case
     agree(images, rng.integers(-9, 10, size), options, "direct")
 
 
-@tried(max_examples=some(8, 150))
+@tried(max_examples=some(5, 150))
 @given(case=test_methods.cases(), size=st.tuples(st.integers(1, 7), st.integers(1, 7)))
 def test_direct_with_every_tap_written_out(case, size):
     rng, images, _, options, _ = case
     agree(images, rng.integers(-9, 10, size), {**options, "stride": 1, "dilation": 1}, "direct")
 
 
-@tried(max_examples=some(8, 100))
+@tried(max_examples=some(5, 100))
 @given(case=test_methods.cases())
 def test_separable(case):
     rng, images, (kh, kw), options, _ = case
@@ -116,7 +116,7 @@ def test_separable(case):
     agree(images, kernel, options, "separable")
 
 
-@tried(max_examples=some(6, 100))
+@tried(max_examples=some(4, 100))
 @given(
     case=test_methods.cases(),
     groups=st.integers(1, 3),
@@ -138,7 +138,7 @@ def test_products_of_channels_that_are_loaded_as_vectors(inputs):
     agree(x, kernel, {"groups": 2, "stride": (1, 2), "dilation": (2, 1)}, "gemm")
 
 
-@tried(max_examples=some(6, 100))
+@tried(max_examples=some(4, 100))
 @given(case=test_methods.cases(), several=st.integers(1, 3), times=st.sampled_from([1, 7]))
 def test_filters_of_each_channel_alone(case, several, times):
     rng, images, size, options, _ = case
