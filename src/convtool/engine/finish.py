@@ -7,6 +7,11 @@ from numpy.typing import NDArray
 
 from convtool.terms import Activation, Combine, RangeMode
 
+# What can become of a sum while it is computed; a place in these is what compiled code is told.
+ACTIVATIONS = tuple(Activation)
+COMBINES: tuple[Combine, ...] = tuple(way for way in Combine if way is not Combine.GRID)
+RANGES = (RangeMode.RAW, RangeMode.CLIP, RangeMode.ABS, RangeMode.SIGNED)
+
 
 class Finish(NamedTuple):
     """From sums to what is stored, in this order.

@@ -10,18 +10,8 @@ from numpy.typing import NDArray
 from convtool.engine.cpu import machine
 from convtool.engine.cpu.cutting import Kind, address_of, row_step, sources
 from convtool.engine.cpu.job import SUMMARY
-from convtool.engine.finish import Finish, Summary
+from convtool.engine.finish import ACTIVATIONS, COMBINES, RANGES, Finish, Summary
 from convtool.geometry import ConvPlan
-from convtool.terms import Activation, Combine, RangeMode
-
-_ACTIVATIONS = tuple(Activation)
-_COMBINES: tuple[Combine, ...] = tuple(way for way in Combine if way is not Combine.GRID)
-_RANGES: tuple[RangeMode, ...] = (
-    RangeMode.RAW,
-    RangeMode.CLIP,
-    RangeMode.ABS,
-    RangeMode.SIGNED,
-)
 
 
 class Piece(NamedTuple):
@@ -130,9 +120,9 @@ def ending(finish: Finish, filters: int, *, straight: bool = True) -> tuple[int,
         return (1, 0, 0, 0, 0, 0)
     return (
         0,
-        _ACTIVATIONS.index(finish.activation),
-        _COMBINES.index(finish.combine),
-        _RANGES.index(finish.range),
+        ACTIVATIONS.index(finish.activation),
+        COMBINES.index(finish.combine),
+        RANGES.index(finish.range),
         int(filters > 1),
         int(finish.summarise),
     )

@@ -15,16 +15,12 @@ from numpy.typing import NDArray
 from convtool.engine.cuda import layout
 from convtool.engine.cuda.layout import Band, Chunk, Layout, Part, step_of
 from convtool.engine.factors import factors
-from convtool.engine.finish import Finish
+from convtool.engine.finish import ACTIVATIONS, COMBINES, RANGES, Finish
 from convtool.errors import EngineError
 from convtool.geometry import ConvPlan
-from convtool.terms import Activation, Combine, MethodName, RangeMode
+from convtool.terms import Combine, MethodName
 
 Constants = tuple[tuple[str, int], ...]
-
-_ACTIVATIONS = tuple(Activation)
-_COMBINES: tuple[Combine, ...] = tuple(way for way in Combine if way is not Combine.GRID)
-_RANGES = (RangeMode.RAW, RangeMode.CLIP, RangeMode.ABS, RangeMode.SIGNED)
 
 # The magnitude of one filter alone: see `source.finish`.
 _ALONE = 6
@@ -121,14 +117,14 @@ class Launch(NamedTuple):
 def ending(finish: Finish, filters: int, depth_biases: bool) -> dict[str, int]:
     """Return the constants of what becomes of a sum."""
     ratio = finish.full_out / finish.full_in
-    combine = _COMBINES.index(finish.combine)
+    combine = COMBINES.index(finish.combine)
     if filters == 1:
         combine = _ALONE if finish.combine is Combine.MAGNITUDE else 0
     return {
         "BIAS": 0 if finish.bias is None else 2 if depth_biases else 1,
-        "ACTIVATION": _ACTIVATIONS.index(finish.activation),
+        "ACTIVATION": ACTIVATIONS.index(finish.activation),
         "COMBINE": combine,
-        "LIMITS": _RANGES.index(finish.range),
+        "LIMITS": RANGES.index(finish.range),
         "SCALE": 1 if ratio > 1 else 2 if ratio < 1 else 0,
         "WHOLE": int(finish.dtype != "float32"),
         "SUMMARISE": int(finish.summarise),

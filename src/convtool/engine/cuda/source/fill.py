@@ -2,12 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from numba import cuda
 
 from convtool.engine.cuda.source.memory import store
-
-f4 = np.float32
 
 
 def fill(out: Any, lines: Any, pitch: Any, channels: Any, values: Any) -> None:
